@@ -1,0 +1,145 @@
+"""One dataclass for each stage; the text under a field is its help on the command line.
+
+A field that is ``None`` is chosen by the preset and the shift (``presets.py``), so that an option the user
+gives always wins over the preset. The resolved tree is what a run folder keeps as ``config.yaml``.
+This module imports nothing heavy: the command line reads it before torch is loaded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Slots = Literal["source", "position", "minibatch"]
+
+
+@dataclass
+class EpisodeConfig:
+    """What one task is, and how the tasks of a minibatch are drawn."""
+
+    n_way: int = 5
+    """Classes in a task."""
+    k_shot: int | tuple[int, int] = 1
+    """Support images a class; a pair [low, high] draws it anew for each task."""
+    n_query: int = 15
+    """Query images a class."""
+    tasks_per_batch: int = 4
+    """N: tasks in one meta-training step."""
+    mix: Literal["one-source-per-task", "single-source", "uniform"] | None = None
+    """From where the N tasks come (strong: one-source-per-task, weak: single-source)."""
+    augment: Literal["closer-look", "shape-safe", "none"] | None = None
+    """Training augmentation; shape-safe never flips (for characters)."""
+
+
+@dataclass
+class EncoderConfig:
+    """f_theta: image to feature vector."""
+
+    name: str = "conv4"
+    """One of rotogbml.list_encoders()."""
+    width: int = 64
+    """Filters in a layer."""
+    norm: Literal["batch"] = "batch"
+    """Norm policy: 'batch' takes the statistics of the batch at hand (transductive at test)."""
+
+
+@dataclass
+class LearnerConfig:
+    """How psi = (theta, phi) adapts to a support set, and how the meta-gradient is taken."""
+
+    name: str = "maml"
+    """One of rotogbml.list_learners()."""
+    inner_lr: float | None = None
+    """Step size of the inner loop (eta_base)."""
+    inner_steps: int | None = None
+    """Inner gradient steps in training (tau)."""
+    test_steps: int | None = None
+    """Inner gradient steps at test; as in training where not given."""
+    first_order: bool | None = None
+    """Drop the second derivatives of the inner loop."""
+
+
+@dataclass
+class ReweightConfig:
+    """omega: one weight a task on its gradient (eq. 5-6)."""
+
+    beta: float | None = None
+    """Exponent of the relative loss: 0 pins all norms equal, larger lets hard tasks pull more."""
+    relative_loss: Literal["mean", "sum"] | None = None
+    """Divide the loss by the mean (GradNorm) or the sum (the paper) over tasks."""
+    update: Literal["gradient", "closed-form", "fixed"] | None = None
+    """How omega moves: the L1 sub-gradient, the minimiser itself, or never."""
+    lr: float | None = None
+    """Step size of the sub-gradient (eta_omega)."""
+    slots: Slots | None = None
+    """What omega belongs to: a training source, a position in the minibatch, or this minibatch alone."""
+    fixed: list[float] | None = None
+    """With update=fixed: one positive weight for each slot, scaled to mean 1."""
+
+
+@dataclass
+class RotateConfig:
+    """gamma: one rotation of feature space a task, in SO(m) (eq. 7)."""
+
+    align: Literal["rotated", "shared"] | None = None
+    """Make gradients agree in the rotated space (the paper) or where they reach the encoder (RotoGrad)."""
+    lr: float | None = None
+    """Largest turn in one step, in radians (eta_gamma)."""
+    decay: float | None = None
+    """gamma's step is multiplied by this after every step: the leader slows down."""
+    slots: Slots | None = None
+    """What gamma belongs to: a training source, a position in the minibatch, or this minibatch alone."""
+    rotate_support: bool | None = None
+    """Rotate support features too, not only the queries."""
+    rotation_dim: int | None = None
+    """Rotate only the first so many features; all where not given."""
+
+
+@dataclass
+class HomogenizerConfig:
+    """RotoGBML's two halves; null turns one off."""
+
+    reweight: ReweightConfig | None = field(default_factory=ReweightConfig)
+    """omega, or null."""
+    rotate: RotateConfig | None = field(default_factory=RotateConfig)
+    """gamma, or null."""
+
+
+@dataclass
+class IsiConfig:
+    """Invariant self-information: drop what repeats, keep shape (eq. 8-10)."""
+
+    layers: int | Literal["all"] | None = None
+    """How many of the first layers it acts on."""
+    rate: float | None = None
+    """Draws for each channel, as a share of the layer's positions."""
+    T: float | Literal["inf"] | None = None
+    """Temperature: small drops only the flattest regions, inf is plain dropout."""
+    radius: int | None = None
+    """C: neighbours are shifted by up to so many pixels."""
+    bandwidth: float | None = None
+    """h: width of the kernel on patch distances (in units of their mean)."""
+    patch: int | None = None
+    """Side of the square patch, in pixels; odd."""
+    normalize: Literal["image", "batch"] | None = None
+    """Patch distances are divided by their mean over one image or over the batch."""
+
+
+@dataclass
+class TrainConfig:
+    """The outer loop."""
+
+    steps: int | None = None
+    """Meta-training steps in all; 10000 where neither this nor minutes is given."""
+    minutes: float | None = None
+    """Stop after so many minutes of training instead (over all resumptions)."""
+    meta_lr: float | None = None
+    """Adam's step size on psi (eta_meta)."""
+    log_every: int = 50
+    """Steps between two lines of metrics."""
+    validate_every: int = 500
+    """Steps between two validations."""
+    validation_episodes: int = 100
+    """Episodes in a validation, shared out over the training sources."""
+    checkpoint_seconds: float = 30.0
+    """A checkpoint is written at each validation, and when so many seconds have passed."""

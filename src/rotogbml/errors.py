@@ -1,0 +1,24 @@
+"""Errors for people: what is wrong, the offending value or path, and the mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RotogbmlError(Exception):
+    """Something failed that the user can understand. One line; the command exits with 1."""
+
+    exit_code = 1
+
+
+class UsageError(RotogbmlError):
+    """The request itself is wrong (an option, a name, a path). The command exits with 2."""
+
+    exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the nearest known name, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{near[0]}'?)" if near else ""

@@ -1,0 +1,88 @@
+"""The two presets, field by field, with the reason for every value.
+
+``paper`` is the letter of RotoGBML; where the paper is silent the value is ours and the reason says so.
+``default`` is what we would run. A pair ``(weak, strong)`` depends on ``shift``.
+``docs/presets.md`` is this table in prose; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Literal, NamedTuple, TypeVar
+
+Preset = Literal["default", "paper"]
+Shift = Literal["weak", "strong"]
+
+
+class Choice(NamedTuple):
+    """One field: our value, the paper's, and why."""
+
+    default: Any
+    paper: Any
+    reason: str
+
+
+class ByShift(NamedTuple):
+    """A value that depends on how unlike the tasks of a minibatch are."""
+
+    weak: Any
+    strong: Any
+
+
+_BETA = ByShift(weak=0.1, strong=1.5)
+_SLOTS = ByShift(weak="position", strong="source")
+
+PRESETS: dict[str, Choice] = {
+    "episodes.mix": Choice(
+        ByShift("single-source", "one-source-per-task"),
+        ByShift("single-source", "one-source-per-task"),
+        "The paper's two settings: all tasks of a minibatch from one source, or each from another.",
+    ),
+    "episodes.augment": Choice("closer-look", "closer-look", "The paper follows Closer-Look; glyphs use shape-safe."),
+    "learner.inner_lr": Choice(0.01, 0.01, "The paper's eta_base."),
+    "learner.inner_steps": Choice(5, 5, "The paper says 1-10; 5 is the Closer-Look family's."),
+    "learner.first_order": Choice(False, False, "MAML is second order unless asked otherwise."),
+    "reweight.beta": Choice(_BETA, _BETA, "The paper's values for its weak and strong setting."),
+    "reweight.relative_loss": Choice(
+        "mean", "sum", "With the sum every target is about N^-beta of the mean norm: only renormalisation saves omega."
+    ),
+    "reweight.update": Choice("gradient", "gradient", "GradNorm's sub-gradient, as in eq. 5."),
+    "reweight.lr": Choice(0.01, 0.01, "Not given in the paper. 5e-4 would not move omega in a few thousand steps."),
+    "reweight.slots": Choice(_SLOTS, "position", "One slot a source has a meaning; the paper's index is a position."),
+    "rotate.align": Choice("shared", "rotated", "RotoGrad aligns what trains the encoder; the paper the rotated space."),
+    "rotate.lr": Choice(5e-4, 5e-4, "The paper's eta_gamma, half of eta_meta: the leader is slower."),
+    "rotate.decay": Choice(0.9999, 1.0, "Proposition A.1 wants the leader's rate to vanish; the paper keeps it."),
+    "rotate.slots": Choice(_SLOTS, "position", "As for omega."),
+    "rotate.rotate_support": Choice(True, False, "Eq. 4 adapts unrotated; rotating both was the least bad we measured."),
+    "isi.layers": Choice(2, "all", "InfoDrop's few-shot setting uses two; the paper says each layer."),
+    "isi.rate": Choice(0.1, 0.1, "InfoDrop's few-shot setting; not given in the paper."),
+    "isi.T": Choice(0.5, 0.5, "InfoDrop's few-shot setting; not given in the paper."),
+    "isi.radius": Choice(2, 3, "InfoDrop's 3 has 49 neighbours, of which it samples 9; all 25 of 2 cost half."),
+    "isi.bandwidth": Choice(1.0, 1.0, "InfoDrop's; in units of the mean distance."),
+    "isi.patch": Choice(3, 3, "The convolution's own window."),
+    "isi.normalize": Choice("image", "batch", "An image's mask should not depend on its neighbours in the batch."),
+    "train.meta_lr": Choice(1e-3, 1e-3, "The paper's eta_meta, with Adam."),
+}
+
+T = TypeVar("T")
+
+
+def value(name: str, preset: Preset, shift: Shift) -> Any:
+    """Return the preset's value of a field such as ``"reweight.beta"``."""
+    chosen = getattr(PRESETS[name], preset)
+    return getattr(chosen, shift) if isinstance(chosen, ByShift) else chosen
+
+
+def fill(config: T, group: str, preset: Preset, shift: Shift) -> T:
+    """Return ``config`` with every ``None`` that the preset knows replaced by the preset's value.
+
+    ``group`` is the first half of the field names (``"learner"``); nested dataclasses are groups of their own.
+    """
+    changes: dict[str, Any] = {}
+    for f in fields(config):  # type: ignore[arg-type]
+        current = getattr(config, f.name)
+        if is_dataclass(current):
+            changes[f.name] = fill(current, f.name, preset, shift)
+        elif current is None and f"{group}.{f.name}" in PRESETS:
+            changes[f.name] = value(f"{group}.{f.name}", preset, shift)
+    return replace(config, **changes)  # type: ignore[type-var]
