@@ -1,0 +1,1 @@
+"""Images of several distributions: found, decoded once, split by class, and read back as arrays."""
