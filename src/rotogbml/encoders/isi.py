@@ -1,0 +1,159 @@
+"""Invariant self-information: drop what repeats, keep shape (RotoGBML eq. 8–10, after InfoDrop).
+
+The map x that enters a layer decides which neurons of the layer's output z are zeroed. A patch that recurs in
+its neighbourhood tells little: q is high, self-information I = −log q is low, and the drop weight
+w ∝ exp(−I/T) = q^{1/T} is high. Edges and outlines stay. T → ∞ is uniform (plain dropout without rescaling),
+T → 0 drops only the flattest regions.
+
+InfoDrop draws k = int(rate·h′·w′) positions for each channel with replacement. Here every neuron is dropped by
+itself with that scheme's exact marginal probability 1 − (1 − w)^k, which has the same expectation everywhere and
+needs no sorting or gathering. Nothing is rescaled and no gradient flows through the mask. Training only: at test
+it is simply not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rotogbml import seeds
+from rotogbml.config import IsiConfig
+from rotogbml.encoders.patches import self_information_density
+from rotogbml.errors import UsageError
+
+LayerMask = Callable[[int, Tensor, Tensor], Tensor]
+"""``mask(layer, x, z) -> z``: layer counted from 0, x the map that enters it, z what it puts out."""
+
+
+class Isi:
+    """The settings of ISI, checked once, and the masks they give.
+
+    Args:
+        config: with every field set (see ``presets.fill``).
+
+    Raises:
+        UsageError: a field is missing or out of its range.
+    """
+
+    def __init__(self, config: IsiConfig) -> None:
+        layers = _resolved(config, "layers")
+        self.layers: float = math.inf if layers == "all" else int(layers)
+        self.rate = float(_resolved(config, "rate"))
+        self.temperature = float(_resolved(config, "T"))
+        self.radius = int(_resolved(config, "radius"))
+        self.bandwidth = float(_resolved(config, "bandwidth"))
+        self.patch = int(_resolved(config, "patch"))
+        self.normalize = str(_resolved(config, "normalize"))
+        _check(self.layers >= 0, "layers", layers, "a number of layers ≥ 0, or 'all'")
+        _check(0 <= self.rate < math.inf, "rate", self.rate, "a share ≥ 0")
+        _check(self.temperature > 0, "T", self.temperature, "a temperature > 0, or 'inf' for plain dropout")
+        _check(self.radius >= 0, "radius", self.radius, "a number of pixels ≥ 0")
+        _check(0 < self.bandwidth < math.inf, "bandwidth", self.bandwidth, "a width > 0")
+        _check(self.patch >= 1 and self.patch % 2 == 1, "patch", self.patch, "an odd number of pixels")
+        _check(self.normalize in ("image", "batch"), "normalize", self.normalize, "'image' or 'batch'")
+
+    @torch.no_grad()
+    def drop_weights(self, x: Tensor, out_hw: tuple[int, int]) -> Tensor:
+        """Return w = q^{1/T}, normalised to sum 1 over the positions of each image: [b, h′, w′].
+
+        Args:
+            x: map that enters the layer, [b, c, h, w].
+            out_hw: (h′, w′) of the layer's output, not larger than x. Where it is smaller, a position takes
+                the least weight of its window, so that a region goes only if all of it tells little.
+
+        Raises:
+            ValueError: the output is larger than the input.
+        """
+        if math.isinf(self.temperature):
+            return x.new_full((len(x), *out_hw), 1.0 / (out_hw[0] * out_hw[1]))
+        q = self_information_density(x.detach(), self.patch, self.radius, self.bandwidth, self.normalize)
+        q = min_pool(q, out_hw)
+        # In logarithms: q^{1/T} itself leaves the range of float32 at small T.
+        return q.log_().div_(self.temperature).flatten(1).softmax(dim=1).reshape(q.shape)
+
+    @torch.no_grad()
+    def drop_probability(self, x: Tensor, out_hw: tuple[int, int]) -> Tensor:
+        """Return the probability 1 − (1 − w)^k, k = int(rate·h′·w′), that a neuron is zeroed: [b, h′, w′].
+
+        It is the same for every channel. Arguments and errors as for ``drop_weights``.
+        """
+        k = int(self.rate * out_hw[0] * out_hw[1])
+        w = self.drop_weights(x, out_hw)
+        return -torch.expm1(k * torch.log1p(-w)) if k else torch.zeros_like(w)
+
+    def draw(self, seed: int) -> LayerMask:
+        """Return the mask function of one task; each call of it takes the next draw of the seed's own stream.
+
+        The function leaves layers that ISI does not act on as they are (the same tensor), and zeroes dropped
+        neurons of the others. Equal seeds and equal calls give equal masks.
+        """
+        bits = np.random.SFC64(seeds.derive(seed, "isi"))
+
+        def mask(layer: int, x: Tensor, z: Tensor) -> Tensor:
+            if layer >= self.layers:
+                return z
+            probability = self.drop_probability(x, (z.shape[-2], z.shape[-1]))
+            return z.masked_fill(bernoulli(probability, z.shape[1], bits).to(z.device), 0.0)
+
+        return mask
+
+
+def min_pool(q: Tensor, out_hw: tuple[int, int]) -> Tensor:
+    """Return the least value of each window, [b, h, w] → [b, h′, w′].
+
+    Windows are those of a layer that halves (or thirds, …) its input, whether it rounds odd sizes down, as
+    pooling does, or up, as padded convolutions do; for any other ratio they share the map out evenly.
+
+    Raises:
+        ValueError: the output is larger than the input.
+    """
+    size = (q.shape[-2], q.shape[-1])
+    if size == out_hw:
+        return q
+    if out_hw[0] > size[0] or out_hw[1] > size[1]:
+        raise ValueError(f"ISI acts on layers that do not enlarge their input; got {size} → {out_hw}")
+    stride = [max(1, round(n / m)) for n, m in zip(size, out_hw, strict=True)]
+    if all(n // s <= m <= -(-n // s) for n, m, s in zip(size, out_hw, stride, strict=True)):
+        pooled = F.max_pool2d(-q, stride, ceil_mode=True)[..., : out_hw[0], : out_hw[1]]
+    else:
+        pooled = F.adaptive_max_pool2d(-q, out_hw)
+    return pooled.neg()
+
+
+def bernoulli(probability: Tensor, channels: int, bits: np.random.BitGenerator) -> Tensor:
+    """Draw each neuron's fate: bool [b, channels, h, w], true with ``probability`` [b, h, w].
+
+    Sixteen random bits a neuron, a quarter of the cost of a random float. The threshold of a position is rounded
+    up or down at random so that its expectation is exact: the marginal probability of every neuron is
+    ``probability`` to 2⁻³² and no event of probability below 2⁻¹⁶ is lost; 0 and 1 are certain.
+    """
+    b, h, w = probability.shape
+    n, positions = b * channels * h * w, b * h * w
+    raw = bits.random_raw(-(-n // 4) + -(-positions // 2))
+    fates = raw[: -(-n // 4)].view(np.uint16)[:n].reshape(b, channels, h, w)
+    dither = raw[-(-positions // 2) :].view(np.uint32)[:positions].reshape(b, h, w)
+    scaled = np.nan_to_num(probability.double().cpu().numpy()) * 65536.0
+    threshold = np.floor(scaled + dither / 2.0**32).astype(np.uint32)
+    dropped = fates < threshold.astype(np.uint16)[:, None]
+    certain = threshold == 65536
+    if certain.any():
+        # 65536 does not fit sixteen bits.
+        dropped |= certain[:, None]
+    return torch.from_numpy(dropped)
+
+
+def _resolved(config: IsiConfig, name: str) -> Any:
+    value = getattr(config, name)
+    _check(value is not None, name, value, "a value, or fill the configuration by presets.fill")
+    return value
+
+
+def _check(holds: bool, name: str, value: object, mend: str) -> None:
+    if not holds:
+        raise UsageError(f"isi.{name}={value} cannot be used: give {mend}")

@@ -1,0 +1,69 @@
+"""How far tasks disagree: cosines and distances of their gradients, for the log and the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+_COLUMNS = 1 << 20
+"""Columns taken at a time, so that float64 copies of long gradients stay small."""
+
+
+def cosines(vectors: Tensor) -> Tensor:
+    """Return the cosine of every pair of rows, [N, P] → float64 [N, N], symmetric.
+
+    It is NaN wherever one of the two rows is zero or not finite: an undefined angle is not an angle of 90°.
+    """
+    vectors = vectors.detach()
+    gram = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+    # Of the largest entry 1: squares of very small gradients would be lost.
+    scale = vectors.abs().amax(dim=1, keepdim=True).double() if vectors.shape[1] else torch.zeros(len(vectors), 1)
+    for part in vectors.split(_COLUMNS, dim=1):
+        part = part.double() / scale
+        gram += (part @ part.T).cpu()
+    norm = gram.diagonal().sqrt()
+    return (gram / norm / norm[:, None]).clamp(-1.0, 1.0)
+
+
+def distances(norms: Tensor, cosine: Tensor) -> Tensor:
+    """Return d_ij = ‖g_i − g_j‖ from norms [N] and cosines [N, N]: [N, N] (RotoGBML eq. 11).
+
+    d_ij² = ‖g_i‖² + ‖g_j‖² − 2‖g_i‖‖g_j‖ cos_ij, written as (‖g_i‖ − ‖g_j‖)² + 2‖g_i‖‖g_j‖(1 − cos_ij) so that
+    near gradients do not cancel: the first term is what ω acts on, the second what γ acts on.
+    """
+    a, b = norms.double()[:, None], norms.double()[None, :]
+    return ((a - b) ** 2 + 2 * a * b * (1 - cosine.double())).sqrt()
+
+
+def by_pair(matrix: Tensor, sources: Sequence[str]) -> dict[tuple[str, str], list[float]]:
+    """Return the defined entries of a symmetric [N, N] by the pair of *different* sources they compare.
+
+    A pair's names are in alphabetical order, and the pairs too.
+    """
+    pairs: dict[tuple[str, str], list[float]] = {}
+    for i, a in enumerate(sources):
+        for j, b in enumerate(sources[:i]):
+            value = float(matrix[i, j])
+            if a != b and not math.isnan(value):
+                pairs.setdefault((min(a, b), max(a, b)), []).append(value)
+    return dict(sorted(pairs.items()))
+
+
+def mean_off_diagonal(matrix: Tensor, sources: Sequence[str] | None = None) -> float | None:
+    """Return the mean defined entry off the diagonal of a symmetric [N, N], or None where there is none.
+
+    With ``sources`` only pairs of tasks from different sources count.
+    """
+    names = [str(i) for i in range(len(matrix))] if sources is None else sources
+    values = [value for pair in by_pair(matrix, names).values() for value in pair]
+    return sum(values) / len(values) if values else None
+
+
+def norm_ratio(norms: Tensor) -> float | None:
+    """Return the largest over the smallest norm of [N]; None where a norm is zero or not finite, or N = 0."""
+    if not len(norms) or not bool((torch.isfinite(norms) & (norms > 0)).all()):
+        return None
+    return float(norms.max() / norms.min())

@@ -1,0 +1,56 @@
+"""What training asks of a homogenizer, in the order in which Algorithm 1 asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from rotogbml.homogenizer.statistics import TaskStatistics
+
+
+class Homogenizer(Protocol):
+    """ω on the tasks' losses, γ on their features; either may be absent.
+
+    One step: ``rotations`` (or, where ``needs_features_first``, ``fresh_rotations``) → forward and backward of each
+    task → ``weights`` → ψ moves → ``update``.
+    """
+
+    @property
+    def rotates_support(self) -> bool:
+        """Whether γ also acts on support features, in the inner loop."""
+        ...
+
+    @property
+    def needs_features_first(self) -> bool:
+        """Whether γ must be made from this minibatch's feature gradients at γ = I, by ``fresh_rotations``."""
+        ...
+
+    def rotations(self, sources: Sequence[str]) -> list[Tensor] | None:
+        """Return γ_i [d, d] of each task before its forward pass; None where no kept γ acts."""
+        ...
+
+    def fresh_rotations(self, feature_gradients: Tensor) -> list[Tensor] | None:
+        """Return γ_i from the feature gradients ∇_z L_i at γ = I, [N, m]; None unless ``needs_features_first``."""
+        ...
+
+    def weights(self, stats: TaskStatistics) -> Tensor:
+        """Return ω_i of this step, float64 [N] on the CPU, Σω = N."""
+        ...
+
+    def update(self, stats: TaskStatistics) -> None:
+        """Move ω (eq. 5), then γ (eq. 7), after ψ has moved."""
+        ...
+
+    def omega(self) -> dict[str, float]:
+        """Return ω by slot, for logs; empty where none is kept."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that resuming needs: tensors, numbers and strings only."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a state. Raises UsageError where it belongs to another configuration."""
+        ...

@@ -1,0 +1,198 @@
+"""ω: balance the magnitudes of the tasks' gradients (RotoGBML eq. 5–6, after GradNorm).
+
+    G_i = ‖∇_θ L_i‖₂      ḡ = mean_i ω_i G_i      L̂_i = L_i / log n      I_i = L̂_i / Σ_j L̂_j
+    minimise over ω   Σ_i |ω_i G_i − ḡ I_i^β|     with ḡ, I and G held constant
+
+The target of task i is ḡ I_i^β: with β = 0 all weighted norms are equal, a larger β lets hard tasks pull more,
+a negative one less. Three things are ours and always hold: ω_i > 0, Σω = N over every minibatch, and a
+sub-gradient step stops at its target. Without the second, the sum in I_i pulls every target to about
+N^{−β} ḡ and all ω fall to zero together; with it, sum and mean lead to the same weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rotogbml.config import ReweightConfig
+from rotogbml.errors import UsageError
+from rotogbml.homogenizer.resolved import resolved
+from rotogbml.homogenizer.slots import Slots, average_by_slot
+from rotogbml.homogenizer.statistics import TaskStatistics
+
+FLOOR = 0.01
+"""No weight is set below this share of the mean weight (it is renormalised after that)."""
+
+_LEAST_LOSS = 1e-3
+"""Least relative loss, as a share of the mean one: keeps I^β finite where β < 0 and a task is solved."""
+
+_EQUAL = 1e-9
+"""Relative distance from the target that counts as none, so that rounding never moves a balanced ω."""
+
+
+def relative_loss(L: Tensor, n_way: int, how: Literal["mean", "sum"]) -> Tensor:
+    """Return I_i = L̂_i over the mean or the sum of L̂ = L / log n, [N] → [N] (eq. 6).
+
+    A loss that is not finite or is negative counts as 0; where all are 0 the tasks are equally hard.
+    """
+    L̂ = torch.where(torch.isfinite(L) & (L > 0), L, 0.0) / math.log(n_way)
+    largest = L̂.max()
+    # First over the largest: of equal losses each I_i is then exactly 1 (or 1/N).
+    share = L̂ / largest if largest > 0 else torch.ones_like(L̂)
+    share = share / share.mean()
+    share = share.clamp_min(_LEAST_LOSS)
+    return share if how == "mean" else share / len(L)
+
+
+def targets(ω: Tensor, G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
+    """Return ḡ I_i^β, the weighted norm that each task should have, [N]."""
+    return (ω * G).mean() * I**β
+
+
+def subgradient(ω: Tensor, G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
+    """Return ∂/∂ω_i Σ_i |ω_i G_i − ḡ I_i^β| = sign(ω_i G_i − ḡ I_i^β) · G_i with ḡ constant, [N] (eq. 5).
+
+    It is 0 at the target, where "at" allows for rounding.
+    """
+    target = targets(ω, G, I, β)
+    off = ω * G - target
+    return torch.where(off.abs() <= _EQUAL * target, 0.0, off.sign() * G)
+
+
+def step(ω: Tensor, G: Tensor, I: Tensor, β: float, lr: float) -> Tensor:  # noqa: E741
+    """Return ω after one sub-gradient step of size lr that does not cross the kink, [N], not normalised.
+
+    This is the proximal step of the same objective: equal to ω − lr·subgradient wherever that stays on its
+    side of the target, and the target itself otherwise. A plain step would jump past it by up to lr·G_i, with
+    large gradients further than ω itself.
+    """
+    gradient = subgradient(ω, G, I, β)
+    room = (ω - targets(ω, G, I, β) / G).abs()
+    return torch.where(gradient == 0, ω, ω - gradient.sign() * torch.minimum(lr * gradient.abs(), room))
+
+
+def closed_form(G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
+    """Return the minimiser itself, ω_i ∝ I_i^β / G_i with Σω = N, floored; [N] → [N]."""
+    ω = I**β / G
+    return normalise(ω / ω.max())
+
+
+def normalise(ω: Tensor) -> Tensor:
+    """Return ω raised to ``FLOOR`` of its mean and scaled to Σω = N."""
+    ω = ω.clamp_min(FLOOR * float(ω.mean()))
+    return ω * (len(ω) / ω.sum())
+
+
+class Reweight:
+    """ω with its slots.
+
+    Args:
+        config: every field set (``fixed`` only with ``update="fixed"``).
+        slots: what a weight belongs to.
+        n_way: classes in a task, ≥ 2.
+
+    Raises:
+        UsageError: a field is missing or cannot be used.
+    """
+
+    def __init__(self, config: ReweightConfig, slots: Slots, n_way: int) -> None:
+        self.β = float(resolved(config, "beta"))
+        self.relative = resolved(config, "relative_loss")
+        self.how = resolved(config, "update")
+        self.lr = float(resolved(config, "lr"))
+        self.slots, self.n_way = slots, n_way
+        if n_way < 2:
+            raise UsageError(f"n_way={n_way}: a loss relative to log n needs at least 2 classes")
+        if self.relative not in ("mean", "sum"):
+            raise UsageError(f"reweight.relative_loss={self.relative!r} is unknown; choose mean or sum")
+        if self.how not in ("gradient", "closed-form", "fixed"):
+            raise UsageError(f"reweight.update={self.how!r} is unknown; choose gradient, closed-form or fixed")
+        if not (math.isfinite(self.β) and math.isfinite(self.lr) and self.lr >= 0):
+            raise UsageError(f"reweight.beta={self.β}, lr={self.lr}: beta must be finite, lr finite and ≥ 0")
+        self.ω = torch.ones(len(slots), dtype=torch.float64)
+        if self.how == "fixed":
+            self.ω = _fixed(config.fixed, slots)
+        elif config.fixed is not None:
+            raise UsageError(f"reweight.fixed={config.fixed} is used only with update=fixed; update is {self.how}")
+
+    def weights(self, stats: TaskStatistics) -> Tensor:
+        """Return ω_i of this step's tasks, float64 [N], all > 0, Σω = N.
+
+        With kept slots, the state before this step. With ``minibatch`` slots, from these very statistics: the
+        closed form, or one sub-gradient step from 1, which for any usual lr does almost nothing.
+        """
+        if self.slots.kind == "minibatch":
+            return self._moved(torch.ones(len(stats), dtype=torch.float64), stats)
+        return self._drawn(self.slots.index(stats.sources))
+
+    def update(self, stats: TaskStatistics) -> None:
+        """Move ω after ψ has moved (Algorithm 1). The drawn slots keep their total, so the mean slot stays 1.
+
+        Tasks that share a slot move it by the average of what each asks for.
+        """
+        if self.slots.kind == "minibatch" or self.how == "fixed" or not len(stats):
+            return
+        index = self.slots.index(stats.sources)
+        moved = self._moved(self._drawn(index), stats)
+        slots, ω, _ = average_by_slot(moved, index)
+        state = self.ω.clone()
+        state[slots] = ω * (state[slots].sum() / ω.sum())
+        self.ω = state
+
+    def values(self) -> dict[str, float]:
+        """Return ω of every kept slot by its label (none with ``minibatch`` slots)."""
+        return dict(zip(self.slots.names, self.ω.tolist(), strict=True))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps."""
+        return {"slots": list(self.slots.names), "weights": self.ω.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a saved state.
+
+        Raises:
+            UsageError: it belongs to other slots.
+        """
+        self.slots.check_names(state["slots"], "ω")
+        self.ω = state["weights"].to("cpu", torch.float64).clone()
+
+    def _drawn(self, index: Tensor) -> Tensor:
+        ω = self.ω[index]
+        return ω * (len(ω) / ω.sum())
+
+    def _moved(self, ω: Tensor, stats: TaskStatistics) -> Tensor:
+        """Return ω after one update, Σω = N. Tasks without a usable gradient norm or loss keep theirs."""
+        L, G = stats.losses, stats.norms
+        usable = torch.isfinite(G) & (G > 0) & torch.isfinite(L)
+        if not usable.any():
+            return ω
+        I = relative_loss(L[usable], self.n_way, self.relative)  # noqa: E741
+        if self.how == "gradient":
+            new = step(ω[usable], G[usable], I, self.β, self.lr)
+        else:
+            new = closed_form(G[usable], I, self.β) * ω[usable].mean()
+        moved = ω.clone()
+        moved[usable] = new
+        return normalise(moved)
+
+
+def _fixed(values: Sequence[float] | None, slots: Slots) -> Tensor:
+    """Return a given vector scaled to mean 1."""
+    if slots.kind == "minibatch":
+        raise UsageError("reweight.update=fixed needs slots that last: set reweight.slots to source or position")
+    if values is None:
+        raise UsageError(
+            f"reweight.update=fixed needs reweight.fixed: {len(slots)} weights for {', '.join(slots.names)}"
+        )
+    if len(values) != len(slots):
+        raise UsageError(
+            f"reweight.fixed={list(values)} has {len(values)} weights; give {len(slots)}, for {', '.join(slots.names)}"
+        )
+    if not all(math.isfinite(v) and v > 0 for v in values):
+        raise UsageError(f"reweight.fixed={list(values)}: every weight must be finite and > 0")
+    ω = torch.tensor(values, dtype=torch.float64)
+    return ω / ω.mean()
