@@ -1,0 +1,144 @@
+"""A result row as people read it: percent with two decimals, differences with their sign, and what they show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+Row = Mapping[str, Any]
+
+NOTHING = "–"
+
+
+class Column(NamedTuple):
+    """One column that people read: its heading, and whether it holds numbers."""
+
+    title: str
+    number: bool
+
+
+COLUMNS = (
+    Column("method", False),
+    Column("target", False),
+    Column("n_way", True),
+    Column("k_shot", True),
+    Column("episodes", True),
+    Column("queries", True),
+    Column("norm", False),
+    Column("accuracy % ± 95 % CI", True),
+    Column("training seed", True),
+    Column("trained on", False),
+)
+ACCURACY = 7
+PAIRED_COLUMNS = (
+    Column("difference", False),
+    Column("target", False),
+    Column("points ± 95 % CI", True),
+    Column("95 % interval", True),
+    Column("episodes", True),
+    Column("in words", False),
+)
+
+
+def cells(row: Row, names: int = 2) -> list[str]:
+    """Return one row as people read it, a string for each of ``COLUMNS``; ``names``: sources spelt out."""
+    return [
+        _plain(row.get("method")),
+        _target(row),
+        _plain(row.get("n_way")),
+        _plain(row.get("k_shot")),
+        _plain(row.get("episodes")),
+        _queries(row),
+        _plain(row.get("norm")),
+        percent(row.get("mean"), row.get("ci95")),
+        _plain(row.get("training_seed")),
+        shorten(row.get("sources") or [], names),
+    ]
+
+
+def paired_cells(pair: Row) -> list[str]:
+    """Return one paired difference as people read it, a string for each of ``PAIRED_COLUMNS``."""
+    low, high = _interval(pair)
+    return [
+        f"{pair.get('a')} − {pair.get('b')}",
+        _target(pair),
+        f"{_signed(pair.get('difference'))} ± {_points(pair.get('ci95'))}",
+        f"{_signed(low)} to {_signed(high)}",
+        _plain(pair.get("episodes")),
+        verdict(pair),
+    ]
+
+
+def best(rows: Sequence[Row]) -> set[int]:
+    """Return the indices of the rows with the best mean of their target and task; equal as printed is equal."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, row in enumerate(rows):
+        if _number(row.get("mean")) is not None:
+            task = tuple(str(row.get(name)) for name in ("target", "split", "n_way", "k_shot", "n_query"))
+            groups.setdefault(task, []).append(index)
+    chosen: set[int] = set()
+    for group in groups.values():
+        top = max(round(100 * rows[index]["mean"], 2) for index in group)
+        chosen |= {index for index in group if round(100 * rows[index]["mean"], 2) == top}
+    return chosen
+
+
+def verdict(pair: Row) -> str:
+    """Say in words whether a paired difference's 95 % interval excludes 0, and for whom that speaks."""
+    low, high = _interval(pair)
+    if low is None or high is None:
+        return "no interval: too few paired episodes"
+    if low <= 0 <= high:
+        return "includes 0: no difference shown"
+    return f"excludes 0: {pair.get('a' if low > 0 else 'b')} is better"
+
+
+def percent(mean: float | None, ci95: float | None) -> str:
+    """Return ``'78.00 ± 1.10'`` for the fractions 0.78 and 0.011."""
+    return f"{_points(mean)} ± {_points(ci95)}" if _number(mean) is not None else NOTHING
+
+
+def shorten(sources: Sequence[str], names: int = 2) -> str:
+    """Return the first few names and how many more there are: ``'greek, latin +3'``."""
+    if not sources:
+        return NOTHING
+    head = ", ".join(map(str, sources[:names]))
+    return head if len(sources) <= names else f"{head} +{len(sources) - names}"
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _interval(pair: Row) -> tuple[float | None, float | None]:
+    middle, half = _number(pair.get("difference")), _number(pair.get("ci95"))
+    return (None, None) if middle is None or half is None else (middle - half, middle + half)
+
+
+def _points(fraction: float | None) -> str:
+    number = _number(fraction)
+    return NOTHING if number is None else f"{100 * number:.2f}"
+
+
+def _signed(fraction: float | None) -> str:
+    """Points with their sign, by the true minus; what rounds to zero has none."""
+    number = _number(fraction)
+    if number is None:
+        return NOTHING
+    text = f"{abs(100 * number):.2f}"
+    return text if text == "0.00" else ("−" if number < 0 else "+") + text
+
+
+def _queries(row: Row) -> str:
+    n_query, n_way = row.get("n_query"), row.get("n_way")
+    return NOTHING if n_query is None or n_way is None else str(n_query * n_way)
+
+
+def _target(row: Row) -> str:
+    """The mean over targets is no source of that name."""
+    return "mean of targets" if row.get("target") == "mean" else _plain(row.get("target"))
+
+
+def _plain(value: Any) -> str:
+    return NOTHING if value is None else str(value)

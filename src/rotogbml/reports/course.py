@@ -1,0 +1,181 @@
+"""The course of training as figures: learning curves, ω, gradient norms and cosines of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rotogbml.reports.figures import Plot, Series, Style, heat_map, lines, styles
+from rotogbml.reports.record import RunRecord, unique
+from rotogbml.reports.words import look
+
+COSINES = {
+    "feature_before": "Features, before γ",
+    "feature_after": "Features, after γ",
+    "encoder": "Encoder",
+}
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """One source over a whole run: tasks drawn, then means over the last interval that drew it."""
+
+    source: str
+    tasks: int
+    loss: float | None
+    accuracy: float | None
+    norm: float | None
+    omega: float | None
+    weighted_norm: float | None
+
+
+@dataclass(frozen=True)
+class Cosines:
+    """Heat maps of one run and the cosine at which their colour is full; means over pairs by kind."""
+
+    plots: list[Plot]
+    scale: float
+    means: list[tuple[str, float]]
+
+
+def curves(records: Sequence[RunRecord]) -> list[Plot]:
+    """Return loss and accuracy over steps, a hue a run; validation is dashed, with its 95 % interval."""
+    loss: list[Series] = []
+    accuracy: list[Series] = []
+    for hue, record in enumerate(records):
+        steps = [line.get("step", 0) for line in record.train]
+        loss.append(Series(record.name, steps, _column(record.train, "loss"), Style(hue)))
+        accuracy.append(Series(f"{record.name}, training", steps, _column(record.train, "accuracy"), Style(hue)))
+        accuracy.append(
+            Series(
+                f"{record.name}, validation",
+                [line.get("step", 0) for line in record.validation],
+                _column(record.validation, "accuracy"),
+                Style(hue, dash=1),
+                band=_column(record.validation, "ci95"),
+                marks=True,
+            )
+        )
+    plots = []
+    if any(_any(one.values) for one in loss):
+        plots.append(lines("Training loss", loss, "query loss"))
+    if any(_any(one.values) for one in accuracy):
+        plots.append(lines("Accuracy", accuracy, "accuracy, %", percent=True))
+    return plots
+
+
+def omega(record: RunRecord) -> Plot | None:
+    """Return ω over steps: of each slot, or, where slots last one minibatch only, its mean for each source."""
+    slots = _by_name((line.get("step", 0), line.get("omega") or {}) for line in record.train)
+    slots = slots or _by_source(record, "omega")
+    if not slots:
+        return None
+    named = {f"place {name}" if name.isdigit() else name: line for name, line in slots.items()}
+    look_of = source_styles(record)
+    if not named.keys() <= look_of.keys():
+        look_of = styles({name: values[-1] for name, (_, values) in named.items()})
+    series = [Series(name, *named[name], look_of[name]) for name in named]
+    return lines("ω", series, "weight ω", level=1.0)
+
+
+def norms(record: RunRecord) -> list[Plot]:
+    """Return the encoder's gradient norms of each source before and after ω, on one scale."""
+    before, after = _by_source(record, "norm"), _by_source(record, "weighted_norm")
+    known = [value for part in (before, after) for _, values in part.values() for value in values]
+    if not known:
+        return []
+    look_of = source_styles(record)
+    top = 1.05 * max(known)
+    plots = []
+    for title, part, label in (("Before ω: ‖g‖", before, "‖g‖"), ("After ω: ω‖g‖", after, "ω‖g‖")):
+        if part:
+            series = [Series(name, *part[name], look_of[name]) for name in part]
+            plots.append(lines(title, series, label, y_limits=(0.0, top)))
+    return plots
+
+
+def cosines(record: RunRecord) -> Cosines | None:
+    """Return heat maps of the mean cosine of each source pair over the whole run, weighted by how often it met."""
+    names = unique(name for line in record.train for pair in line.get("pairs") or [] for name in pair[:2])
+    if len(names) < 2:
+        return None
+    names.sort()
+    place = {name: i for i, name in enumerate(names)}
+    total = {kind: np.zeros((len(names), len(names))) for kind in COSINES}
+    count = {kind: np.zeros((len(names), len(names))) for kind in COSINES}
+    for line in record.train:
+        for a, b, values in line.get("pairs") or []:
+            for kind in COSINES:
+                value, weight = values.get(kind), values.get("count", 1)
+                if value is not None and math.isfinite(value) and a != b:
+                    row, column = max(place[a], place[b]), min(place[a], place[b])
+                    total[kind][row, column] += weight * value
+                    count[kind][row, column] += weight
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = {kind: total[kind] / count[kind] for kind in COSINES}
+    kept = [kind for kind in COSINES if np.isfinite(mean[kind]).any()]
+    if not kept:
+        return None
+    scale = max(float(np.nanmax(np.abs(mean[kind]))) for kind in kept)
+    return Cosines(
+        plots=[heat_map(COSINES[kind], names, mean[kind], scale) for kind in kept],
+        scale=scale,
+        means=[(COSINES[kind], float(total[kind].sum() / count[kind].sum())) for kind in kept],
+    )
+
+
+def source_styles(record: RunRecord) -> dict[str, Style]:
+    """Return one style a source for all figures of a run; many sources: those of the extreme ω (or norms) stand out."""
+    norm, weight = _by_source(record, "norm"), _by_source(record, "omega")
+    names = norm.keys() | weight.keys() | _by_source(record, "weighted_norm").keys()
+    ends = weight if weight.keys() == names else norm
+    return styles({name: ends[name][1][-1] if name in ends else 0.0 for name in sorted(names)})
+
+
+def per_source(record: RunRecord) -> list[SourceLine]:
+    """Return one line for each training source, in order of name."""
+    found = []
+    for name in sorted(unique(name for line in record.train for name in line.get("sources") or {})):
+        logged = [look(line, "sources").get(name) for line in record.train if name in (line.get("sources") or {})]
+        last = logged[-1]
+        found.append(
+            SourceLine(
+                source=name,
+                tasks=sum(int(one.get("tasks") or 0) for one in logged),
+                **{key: last.get(key) for key in ("loss", "accuracy", "norm", "omega", "weighted_norm")},
+            )
+        )
+    return found
+
+
+def _by_source(record: RunRecord, key: str) -> dict[str, tuple[list[float], list[float]]]:
+    return _by_name(
+        (line.get("step", 0), {name: one.get(key) for name, one in (line.get("sources") or {}).items()})
+        for line in record.train
+    )
+
+
+def _by_name(
+    lines: Iterable[tuple[float, Mapping[str, float | None]]],
+) -> dict[str, tuple[list[float], list[float]]]:
+    """Turn lines of {name: value} into one line a name; a name without a value on a line skips that step."""
+    found: dict[str, tuple[list[float], list[float]]] = {}
+    for step, values in lines:
+        for name, value in values.items():
+            if value is not None and math.isfinite(value):
+                steps, column = found.setdefault(str(name), ([], []))
+                steps.append(step)
+                column.append(value)
+    return dict(sorted(found.items()))
+
+
+def _column(lines: Sequence[Mapping[str, Any]], key: str) -> list[float | None]:
+    return [line.get(key) for line in lines]
+
+
+def _any(values: Sequence[float | None]) -> bool:
+    return any(value is not None and math.isfinite(value) for value in values)
