@@ -126,13 +126,9 @@ class IsiConfig:
 
 
 @dataclass
-class TrainConfig:
+class OuterConfig:
     """The outer loop."""
 
-    steps: int | None = None
-    """Meta-training steps in all; 10000 where neither this nor minutes is given."""
-    minutes: float | None = None
-    """Stop after so many minutes of training instead (over all resumptions)."""
     meta_lr: float | None = None
     """Adam's step size on psi (eta_meta)."""
     log_every: int = 50
@@ -143,3 +139,22 @@ class TrainConfig:
     """Episodes in a validation, shared out over the training sources."""
     checkpoint_seconds: float = 30.0
     """A checkpoint is written at each validation, and when so many seconds have passed."""
+
+
+@dataclass
+class RunConfig:
+    """Everything that decides a run: the tree in its ``config.yaml``."""
+
+    sources: list[str]
+    holdout: list[str]
+    steps: int | None
+    minutes: float | None
+    seed: int
+    preset: Literal["default", "paper"]
+    shift: Literal["weak", "strong"]
+    episodes: EpisodeConfig
+    encoder: EncoderConfig
+    learner: LearnerConfig
+    homogenizer: HomogenizerConfig | None
+    isi: IsiConfig | None
+    outer: OuterConfig

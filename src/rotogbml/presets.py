@@ -49,11 +49,15 @@ PRESETS: dict[str, Choice] = {
     "reweight.update": Choice("gradient", "gradient", "GradNorm's sub-gradient, as in eq. 5."),
     "reweight.lr": Choice(0.01, 0.01, "Not given in the paper. 5e-4 would not move omega in a few thousand steps."),
     "reweight.slots": Choice(_SLOTS, "position", "One slot a source has a meaning; the paper's index is a position."),
-    "rotate.align": Choice("shared", "rotated", "RotoGrad aligns what trains the encoder; the paper the rotated space."),
+    "rotate.align": Choice(
+        "shared", "rotated", "RotoGrad aligns what trains the encoder; the paper the rotated space."
+    ),
     "rotate.lr": Choice(5e-4, 5e-4, "The paper's eta_gamma, half of eta_meta: the leader is slower."),
     "rotate.decay": Choice(0.9999, 1.0, "Proposition A.1 wants the leader's rate to vanish; the paper keeps it."),
     "rotate.slots": Choice(_SLOTS, "position", "As for omega."),
-    "rotate.rotate_support": Choice(True, False, "Eq. 4 adapts unrotated; rotating both was the least bad we measured."),
+    "rotate.rotate_support": Choice(
+        True, False, "Eq. 4 adapts unrotated; rotating both was the least bad we measured."
+    ),
     "isi.layers": Choice(2, "all", "InfoDrop's few-shot setting uses two; the paper says each layer."),
     "isi.rate": Choice(0.1, 0.1, "InfoDrop's few-shot setting; not given in the paper."),
     "isi.T": Choice(0.5, 0.5, "InfoDrop's few-shot setting; not given in the paper."),
@@ -61,7 +65,7 @@ PRESETS: dict[str, Choice] = {
     "isi.bandwidth": Choice(1.0, 1.0, "InfoDrop's; in units of the mean distance."),
     "isi.patch": Choice(3, 3, "The convolution's own window."),
     "isi.normalize": Choice("image", "batch", "An image's mask should not depend on its neighbours in the batch."),
-    "train.meta_lr": Choice(1e-3, 1e-3, "The paper's eta_meta, with Adam."),
+    "outer.meta_lr": Choice(1e-3, 1e-3, "The paper's eta_meta, with Adam."),
 }
 
 T = TypeVar("T")

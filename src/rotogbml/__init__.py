@@ -1,0 +1,75 @@
+"""rotogbml: meta-learning from a few photos a class and several unlike sources.
+
+The verbs of the command line are functions of the same name here. Everything is imported when it is first used,
+so that ``import rotogbml`` and ``rotogbml --help`` cost nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from rotogbml._version import __version__
+
+_PUBLIC = {
+    # verbs
+    "scan": "rotogbml.sources.verbs",
+    "pack": "rotogbml.sources.verbs",
+    "train": "rotogbml.training.verb",
+    "evaluate": "rotogbml.evaluation.verb",
+    "report": "rotogbml.reports.report",
+    "demo": "rotogbml.demonstration",
+    # sources and episodes
+    "PackedSource": "rotogbml.sources.packed",
+    "open_pack": "rotogbml.sources.packed",
+    "glyphs": "rotogbml.sources.glyphs",
+    "Episode": "rotogbml.episodes",
+    "EpisodeSampler": "rotogbml.episodes",
+    # learners
+    "create_encoder": "rotogbml.encoders",
+    "list_encoders": "rotogbml.encoders",
+    "create_learner": "rotogbml.learners",
+    "list_learners": "rotogbml.learners",
+    "MAML": "rotogbml.learners",
+    "ANIL": "rotogbml.learners",
+    "LinearHead": "rotogbml.learners",
+    "Network": "rotogbml.learners",
+    # RotoGBML
+    "RotoGBML": "rotogbml.homogenizer",
+    "create_homogenizer": "rotogbml.homogenizer",
+    "Isi": "rotogbml.encoders.isi",
+    # errors
+    "RotogbmlError": "rotogbml.errors",
+    "UsageError": "rotogbml.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]
+
+if TYPE_CHECKING:
+    from rotogbml.demonstration import demo
+    from rotogbml.encoders import create_encoder, list_encoders
+    from rotogbml.encoders.isi import Isi
+    from rotogbml.episodes import Episode, EpisodeSampler
+    from rotogbml.errors import RotogbmlError, UsageError
+    from rotogbml.evaluation.verb import evaluate
+    from rotogbml.homogenizer import RotoGBML, create_homogenizer
+    from rotogbml.learners import ANIL, MAML, LinearHead, Network, create_learner, list_learners
+    from rotogbml.reports.report import report
+    from rotogbml.sources.glyphs import glyphs
+    from rotogbml.sources.packed import PackedSource, open_pack
+    from rotogbml.sources.verbs import pack, scan
+    from rotogbml.training.verb import train
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'rotogbml' has no attribute '{name}'")
+    found = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

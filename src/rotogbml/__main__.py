@@ -1,0 +1,7 @@
+"""``python -m rotogbml``."""
+
+import sys
+
+from rotogbml.cli import main
+
+sys.exit(main())

@@ -1,0 +1,236 @@
+"""The command line: a table of verbs, each a typed function that is imported only when it is called for.
+
+``rotogbml --help`` therefore imports neither torch nor anything else of weight. Exit codes: 0 done, 1 failed,
+2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rotogbml._version import __version__
+from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb's function lives and which of its parameters stand without a name."""
+
+    where: str
+    """``module:function``."""
+    help: str
+    positional: tuple[str, ...] = ()
+    several: tuple[str, ...] = ()
+    """Parameters that take several values."""
+    config: bool = False
+    """Whether ``--config FILE`` gives options."""
+
+
+VERBS: dict[str, Verb] = {
+    "data scan": Verb("rotogbml.sources.verbs:scan", "look at image folders or archives, write nothing", ("root",)),
+    "data pack": Verb(
+        "rotogbml.sources.verbs:pack", "decode image folders or archives once, into a pack", ("root", "out")
+    ),
+    "train": Verb(
+        "rotogbml.training.verb:train", "learn an initialisation from several sources", (), ("sources", "holdout"), True
+    ),
+    "evaluate": Verb(
+        "rotogbml.evaluation.verb:evaluate", "test runs on sources never seen", ("runs",), ("runs", "target", "sources")
+    ),
+    "report": Verb("rotogbml.reports.report:report", "write one self-contained page about runs", ("runs",), ("runs",)),
+    "demo": Verb("rotogbml.demonstration:demo", "see the whole idea work on the embedded data"),
+}
+
+_SWITCHES = ("--homogenizer", "--homogenizer.reweight", "--homogenizer.rotate", "--isi")
+_NAMED = ("--learner", "--encoder")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except RotogbmlError as error:
+        print(f"rotogbml: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as stop:
+        print(f"rotogbml: {stop or 'interrupted'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        print(f"rotogbml {__version__}")
+        return 0
+    name, rest = _verb(arguments)
+    verb = VERBS[name]
+    module, function = verb.where.split(":")
+    call = getattr(importlib.import_module(module), function)
+    call(**_parse(name, verb, call, rest))
+    return 0
+
+
+def _verb(arguments: list[str]) -> tuple[str, list[str]]:
+    """Return the verb's name and what follows it."""
+    two = " ".join(arguments[:2])
+    if two in VERBS:
+        return two, arguments[2:]
+    if arguments[0] in VERBS:
+        return arguments[0], arguments[1:]
+    group = {name for name in VERBS if name.startswith(f"{arguments[0]} ")}
+    if group:
+        said = arguments[1] if len(arguments) > 1 else ""
+        if said in ("", "-h", "--help"):
+            print(_overview(group))
+            raise SystemExit(0 if said else 2)
+        known = [name.split()[1] for name in group]
+        raise UsageError(f"no verb '{two}'{did_you_mean(said, known)}: there are {', '.join(sorted(group))}")
+    known = [*VERBS, *{name.split()[0] for name in VERBS}]
+    raise UsageError(f"no verb '{arguments[0]}'{did_you_mean(arguments[0], known)}: see rotogbml --help")
+
+
+def _overview(only: set[str] | None = None) -> str:
+    lines = ["usage: rotogbml VERB [options]", "", __doc_line(), "", "verbs:"]
+    lines += [f"  {name:<12}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
+    return "\n".join(
+        [*lines, "", "rotogbml VERB --help lists a verb's options; rotogbml --version prints the version."]
+    )
+
+
+def __doc_line() -> str:
+    return "Meta-learning from a few photos a class and several unlike sources."
+
+
+def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
+    """Return the function's keyword arguments.
+
+    Raises:
+        UsageError: an option is unknown or its value cannot be read.
+    """
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+    class Parser(ArgumentParser):
+        def error(self, message: str | BaseException, ex: BaseException | None = None) -> NoReturn:  # type: ignore[override]
+            raise UsageError(_plain(str(message), self))
+
+    parser = Parser(prog=f"rotogbml {name}", description=(inspect.getdoc(call) or "").split("\n")[0])
+    if verb.config:
+        parser.add_argument(
+            "--config", action="config", help="a config.yaml, such as a run folder keeps; options win over it"
+        )
+    described = _descriptions(call)
+    by_hand = []
+    for key, parameter in inspect.signature(call).parameters.items():
+        flag = key if key in verb.positional else f"--{key}"
+        required = parameter.default is inspect.Parameter.empty
+        default = None if required else parameter.default
+        if key in verb.several:
+            options: dict[str, Any] = {"nargs": "+", "type": str, "help": described.get(key, ""), "default": default}
+            if required and key not in verb.positional:
+                options["required"] = True
+            parser.add_argument(flag, **options)
+            by_hand.append(key)
+        elif isinstance(default, bool):
+            parser.add_argument(flag, nargs="?", const=True, default=default, type=bool, help=described.get(key, ""))
+            by_hand.append(key)
+        elif key in verb.positional:
+            parser.add_argument(flag, type=str, help=described.get(key, ""))
+            by_hand.append(key)
+    parser.add_function_arguments(call, as_positional=False, skip=set(by_hand), fail_untyped=True)
+    parsed = parser.instantiate(parser.parse_args(_sugar(arguments)))
+    return {key: parsed[key] for key in inspect.signature(call).parameters}
+
+
+def _sugar(arguments: list[str]) -> list[str]:
+    """Rewrite what people type into what the parser reads.
+
+    ``--dry-run`` → ``--dry_run``; ``--isi off`` (none, false, null) → null, ``--isi on`` → nothing, since on is the
+    default; ``--learner anil`` → ``--learner.name anil``.
+    """
+    out: list[str] = []
+    i = 0
+    while i < len(arguments):
+        flag, equals, given = arguments[i].partition("=")
+        if flag.startswith("--"):
+            flag = "--" + flag[2:].replace("-", "_")
+        following = given if equals else (arguments[i + 1] if i + 1 < len(arguments) else "")
+        width = 1 if equals else 2
+        if flag in _SWITCHES and following.lower() in ("off", "none", "false", "null"):
+            out += [flag, "null"]
+            i += width
+        elif flag in _SWITCHES and following.lower() in ("on", "true"):
+            i += width
+        elif flag in _NAMED and following and not following.startswith(("-", "{")):
+            out += [f"{flag}.name", following]
+            i += width
+        else:
+            out.append(f"{flag}{equals}{given}")
+            i += 1
+    return out
+
+
+def _descriptions(call: Callable[..., Any]) -> dict[str, str]:
+    """Return the help of each parameter from the function's docstring."""
+    from docstring_parser import parse
+
+    return {p.arg_name: (p.description or "").replace("\n", " ") for p in parse(inspect.getdoc(call) or "").params}
+
+
+def _plain(message: str, parser: ArgumentParser) -> str:
+    """Return the parser's complaint in one line, with the nearest known option where one was misspelt."""
+    known = _known_options(parser)
+    unknown = re.search(
+        r"[Uu]nrecognized arguments:\s*(\S+)|Option '([^']+)' is not accepted|Key '([^']+)' is not", message
+    )
+    if unknown:
+        wrong = next(part for part in unknown.groups() if part).split("=")[0]
+        where = re.findall(r'Parser key "([^"]+)"', message)
+        prefix = ".".join(dict.fromkeys(where))
+        key = wrong.lstrip("-")
+        full = f"{prefix}.{key}" if prefix and not key.startswith(f"{prefix}.") else key
+        return f"unknown option '{full}'{did_you_mean(full, known)}: see {parser.prog} --help"
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
+    where = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
+    value = re.findall(r"Given value: (.*)|Got value: (.*)", message)
+    if where and value:
+        shown = next(part for part in value[0] if part)
+        expected = [line for line in lines if line.startswith("Expected a")]
+        said = "; ".join(dict.fromkeys(line.split(". Got value")[0] for line in expected)) or lines[-1]
+        return f"option '{where}' cannot be {shown}: {said}"
+    return " ".join(lines)
+
+
+def _known_options(parser: ArgumentParser) -> list[str]:
+    """Return every option's dotted name, those inside the optional groups too."""
+    import dataclasses
+
+    from rotogbml import config
+
+    names = [action.dest for action in parser._actions]
+    groups = {
+        "homogenizer": config.HomogenizerConfig,
+        "homogenizer.reweight": config.ReweightConfig,
+        "homogenizer.rotate": config.RotateConfig,
+        "isi": config.IsiConfig,
+    }
+    for prefix, group in groups.items():
+        if "homogenizer" in names:
+            names += [f"{prefix}.{f.name}" for f in dataclasses.fields(group)]
+    return names

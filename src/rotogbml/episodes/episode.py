@@ -1,0 +1,54 @@
+"""One few-shot task as the learner sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled images.
+
+    Attributes:
+        x: float32 [b, 3, size, size], normalised.
+        y: int64 [b], labels 0 … n_way − 1.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: object, dtype: object = None) -> Examples:
+        """Return the same examples on another device, images in ``dtype`` where given."""
+        return Examples(self.x.to(device=device, dtype=dtype), self.y.to(device=device))  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A task: adapt on ``support``, judge on ``query``.
+
+    Attributes:
+        support: n_way · k_shot examples, balanced, in shuffled order.
+        query: n_way · n_query examples, balanced, in shuffled order.
+        source: name of the distribution all its images come from.
+        classes: class name of each label.
+        indices: rows of the source's image array, (support, query); no row stands in both.
+    """
+
+    support: Examples
+    query: Examples
+    source: str
+    classes: tuple[str, ...]
+    indices: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def n_way(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    def to(self, device: object, dtype: object = None) -> Episode:
+        """Return the same episode on another device, images in ``dtype`` where given."""
+        support, query = self.support.to(device, dtype), self.query.to(device, dtype)
+        return Episode(support, query, self.source, self.classes, self.indices)

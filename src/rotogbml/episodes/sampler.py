@@ -1,0 +1,172 @@
+"""Episodes as a pure function of (seed, split, step): no iterator, no state, the same in any order and process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import torch
+
+from rotogbml.episodes.augment import Kind, augment, centre
+from rotogbml.episodes.episode import Episode, Examples
+from rotogbml.errors import UsageError
+from rotogbml.seeds import derive, numpy_generator
+from rotogbml.sources.packed import PackedSource
+
+Mix = Literal["one-source-per-task", "single-source", "uniform"]
+
+log = logging.getLogger(__name__)
+
+
+class EpisodeSampler:
+    """Draws minibatches of N tasks from several sources.
+
+    Args:
+        sources: the distributions, in any order; they are used sorted by name.
+        n_way: classes in a task, ≥ 2.
+        k_shot: support images a class, or a pair (low, high) drawn anew for each task.
+        n_query: query images a class, ≥ 1.
+        tasks_per_batch: N, ≥ 1.
+        mix: ``one-source-per-task`` gives N different sources while N ≤ their number (no source a second time
+            before each came once); ``single-source`` gives one source to the whole minibatch; ``uniform`` draws a
+            source for each task on its own.
+        seed: names the stream of draws.
+        split: which classes: ``train``, ``val``, ``test``, or ``all``.
+        augment: how training images vary; ``none`` for validation and test.
+
+    Raises:
+        UsageError: no source, one source with ``one-source-per-task``, or no source with n_way classes of
+            k_shot + n_query images in this split.
+    """
+
+    def __init__(
+        self,
+        sources: Iterable[PackedSource],
+        n_way: int,
+        k_shot: int | tuple[int, int],
+        n_query: int,
+        tasks_per_batch: int = 4,
+        mix: Mix = "one-source-per-task",
+        seed: int = 0,
+        split: str = "train",
+        augment: Kind = "none",
+    ) -> None:
+        self.sources = sorted(sources, key=lambda source: source.name)
+        self.n_way, self.n_query = n_way, n_query
+        self.k_low, self.k_high = (k_shot, k_shot) if isinstance(k_shot, int) else k_shot
+        self.tasks_per_batch, self.mix, self.seed, self.split = tasks_per_batch, mix, seed, split
+        self.augment = augment
+        self._enough: dict[int, dict[str, list[int]]] = {}
+        self._check()
+
+    def batch(self, step: int) -> tuple[Episode, ...]:
+        """Return the N episodes of a step: a pure function of (seed, split, step)."""
+        rng = numpy_generator(self.seed, "minibatch", self.split, step)
+        shots = [int(rng.integers(self.k_low, self.k_high + 1)) for _ in range(self.tasks_per_batch)]
+        return tuple(self._episode(source, k, step, i) for i, (source, k) in enumerate(self._mixed(shots, rng)))
+
+    def _mixed(self, shots: list[int], rng: np.random.Generator) -> list[tuple[PackedSource, int]]:
+        """Give each task its source. A source that cannot fill a task is left out for that task alone."""
+        if self.mix == "single-source":
+            # One source must serve every task of the minibatch, so the largest k decides who is able.
+            able = self._able(max(shots))
+            source = able[rng.integers(len(able))]
+            return [(source, k) for k in shots]
+        drawn, used = [], set()
+        for k in shots:
+            able = self._able(k)
+            if self.mix == "one-source-per-task":
+                fresh = [source for source in able if source.name not in used]
+                if not fresh:  # N exceeds the number of sources: start the next round
+                    used.clear()
+                    fresh = able
+                able = fresh
+            source = able[rng.integers(len(able))]
+            used.add(source.name)
+            drawn.append((source, k))
+        return drawn
+
+    def _episode(self, source: PackedSource, k: int, step: int, task: int) -> Episode:
+        rng = numpy_generator(self.seed, "episode", self.split, step, task)
+        enough = self._classes(source, k)
+        chosen = rng.permutation(enough)[: self.n_way]
+        support, query = [], []
+        for label, c in enumerate(chosen):
+            rows = rng.choice(np.asarray(source.rows(int(c))), size=k + self.n_query, replace=False)
+            support += [(row, label) for row in rows[:k]]
+            query += [(row, label) for row in rows[k:]]
+        # Shuffled, so that nothing can be read from a position.
+        s_rows, s_y = np.asarray(support)[rng.permutation(len(support))].T
+        q_rows, q_y = np.asarray(query)[rng.permutation(len(query))].T
+        seed = derive(self.seed, "augment", self.split, step, task)
+        x = self._images(source, np.concatenate([s_rows, q_rows]), seed)
+        n = len(s_rows)
+        return Episode(
+            support=Examples(x[:n], torch.from_numpy(s_y.copy())),
+            query=Examples(x[n:], torch.from_numpy(q_y.copy())),
+            source=source.name,
+            classes=tuple(source.classes[int(c)] for c in chosen),
+            indices=(s_rows.copy(), q_rows.copy()),
+        )
+
+    def _images(self, source: PackedSource, rows: np.ndarray, seed: int) -> torch.Tensor:
+        pixels = source.images[rows]
+        if self.augment == "none":
+            return centre(pixels, source.size)
+        return augment(pixels, source.size, self.augment, torch.Generator().manual_seed(seed))
+
+    def _classes(self, source: PackedSource, k: int) -> list[int]:
+        """Classes of the split that hold k + n_query images; worked out, and a source left out named, once for each k."""
+        if k not in self._enough:
+            self._enough[k] = {each.name: self._count(each, k) for each in self.sources}
+        return self._enough[k][source.name]
+
+    def _count(self, source: PackedSource, k: int) -> list[int]:
+        enough = [c for c in source.classes_of(self.split) if len(source.rows(c)) >= k + self.n_query]
+        if len(enough) < self.n_way:
+            log.warning(
+                "%s is left out of %d-way %d-shot draws: %d of its '%s' classes hold %d + %d images",
+                *(source.name, self.n_way, k, len(enough), self.split, k, self.n_query),
+            )
+        return enough
+
+    def _able(self, k: int) -> list[PackedSource]:
+        return [source for source in self.sources if len(self._classes(source, k)) >= self.n_way]
+
+    def _check(self) -> None:
+        if self.n_way < 2:
+            raise UsageError(f"n_way is {self.n_way}: a task needs at least 2 classes")
+        if not 1 <= self.k_low <= self.k_high:
+            raise UsageError(
+                f"k_shot is {[self.k_low, self.k_high]}: give a number ≥ 1, or [low, high] with low ≤ high"
+            )
+        if self.n_query < 1 or self.tasks_per_batch < 1:
+            raise UsageError(f"n_query is {self.n_query}, tasks_per_batch is {self.tasks_per_batch}: both must be ≥ 1")
+        if not self.sources:
+            raise UsageError(f"no source to draw '{self.split}' episodes from: name at least one with --sources")
+        if self.mix == "one-source-per-task" and self.tasks_per_batch > 1 and len(self.sources) == 1:
+            raise UsageError(
+                f"mix 'one-source-per-task' needs two sources or more, here is only '{self.sources[0].name}': "
+                "add sources, or take --shift weak (or --episodes.mix single-source)"
+            )
+        for k in {self.k_low, self.k_high}:
+            if not any(len(self._classes(source, k)) >= self.n_way for source in self.sources):
+                raise UsageError(self._why_none(k))
+
+    def _why_none(self, k: int) -> str:
+        """Say whether classes or images are lacking, and how many there would be."""
+        best = max(self.sources, key=lambda source: len(source.classes_of(self.split)))
+        classes = best.classes_of(self.split)
+        if len(classes) < self.n_way:
+            return (
+                f"n_way is {self.n_way}, but no source has so many '{self.split}' classes "
+                f"(most: '{best.name}' with {len(classes)}): lower --episodes.n_way or add classes"
+            )
+        sizes = sorted((len(best.rows(c)) for c in classes), reverse=True)
+        return (
+            f"k_shot + n_query is {k} + {self.n_query} = {k + self.n_query} images a class, but in '{best.name}' the "
+            f"{self.n_way}th largest '{self.split}' class has {sizes[self.n_way - 1]}: "
+            "lower --episodes.n_query or --episodes.k_shot, or add images"
+        )

@@ -1,0 +1,75 @@
+"""ψ = (θ, φ) as named tensors, and the network that is called with them."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from rotogbml.encoders import Conv4, Drop
+from rotogbml.learners.heads import LinearHead
+from rotogbml.seeds import torch_generator
+
+Params = dict[str, Tensor]
+
+
+class Psi(NamedTuple):
+    """The initialisation that is learned, or what became of it after adaptation."""
+
+    theta: Params
+    """θ: the encoder's parameters by name."""
+    phi: Params
+    """φ: the head's parameters by name."""
+
+    def tensors(self) -> list[Tensor]:
+        """Return θ's tensors, then φ's."""
+        return [*self.theta.values(), *self.phi.values()]
+
+
+class Network:
+    """Encoder f_θ and head c_φ, both called with explicit parameters: the modules hold only the initial ones."""
+
+    def __init__(self, encoder: Conv4, head: LinearHead) -> None:
+        self.encoder, self.head = encoder, head
+
+    @property
+    def feature_dim(self) -> int:
+        """The length m of a feature vector."""
+        return self.encoder.feature_dim
+
+    def to(self, device: torch.device) -> None:
+        """Move the initialisation."""
+        self.encoder.to(device)
+        self.head.to(device)
+
+    def psi(self) -> Psi:
+        """Return the initialisation itself: the tensors the outer loop updates in place."""
+        return Psi(dict(self.encoder.named_parameters()), dict(self.head.named_parameters()))
+
+    def features(self, theta: Params, x: Tensor, drop: Drop | None = None) -> Tensor:
+        """z = f_θ(x): [b, 3, size, size] → [b, m]; ``drop`` is ISI in training, None elsewhere."""
+        return functional_call(self.encoder, theta, (x, drop))
+
+    def logits(self, phi: Params, z: Tensor) -> Tensor:
+        """c_φ(z): [b, m] → [b, n_way]."""
+        return functional_call(self.head, phi, (z,))
+
+    def initialise(self, seed: int) -> None:
+        """Draw every weight from a stream of its own name: He's normal for filters, ±1/√fan_in for the head."""
+        for room, module in (("encoder", self.encoder), ("head", self.head)):
+            for name, parameter in module.named_parameters():
+                _initialise(parameter, torch_generator(seed, "weights", room, name), linear=room == "head")
+
+
+@torch.no_grad()
+def _initialise(parameter: nn.Parameter, generator: torch.Generator, linear: bool) -> None:
+    if parameter.ndim < 2:  # scales stay 1, shifts and biases 0
+        return
+    if linear:
+        bound = 1 / math.sqrt(parameter.shape[1])
+        parameter.uniform_(-bound, bound, generator=generator)
+    else:
+        nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)

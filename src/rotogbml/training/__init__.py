@@ -1,0 +1,1 @@
+"""Room 6: Algorithm 1 from minibatch to minibatch, and everything that keeps a run safe."""

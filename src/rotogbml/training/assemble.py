@@ -1,0 +1,153 @@
+"""From a resolved configuration to the parts of Algorithm 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from rotogbml.config import RunConfig
+from rotogbml.encoders import create_encoder
+from rotogbml.encoders.isi import Isi
+from rotogbml.episodes import EpisodeSampler
+from rotogbml.errors import UsageError, did_you_mean
+from rotogbml.homogenizer import Homogenizer, create_homogenizer
+from rotogbml.learners import Learner, LinearHead, Network, create_learner
+from rotogbml.sources.packed import PackedSource, open_pack
+from rotogbml.training.validation import Validation
+
+GLYPHS = "glyphs"
+
+
+def open_sources(names: list[str]) -> dict[str, PackedSource]:
+    """Open packs by path, and the embedded data by the name ``glyphs`` (made on first use).
+
+    Raises:
+        UsageError: a path is no pack, two packs name the same source, or their image sizes differ.
+    """
+    sources: dict[str, PackedSource] = {}
+    for name in names:
+        if name == GLYPHS:
+            from rotogbml.sources.glyphs import glyphs
+
+            pack = open_pack(glyphs())
+        else:
+            pack = open_pack(name)
+        for key, source in pack.items():
+            if key in sources:
+                raise UsageError(f"source '{key}' stands in {sources[key].path} and in {source.path}: leave one out")
+            sources[key] = source
+    sizes = {source.size: key for key, source in sources.items()}
+    if len(sizes) > 1:
+        said = ", ".join(f"'{key}' {size} px" for size, key in sorted(sizes.items()))
+        raise UsageError(f"the sources differ in image size ({said}): pack them with one --size")
+    return sources
+
+
+def hold_out(sources: dict[str, PackedSource], holdout: list[str]) -> dict[str, PackedSource]:
+    """Return the training sources: all but those held out.
+
+    Raises:
+        UsageError: a held-out name is unknown, or nothing is left.
+    """
+    for name in holdout:
+        if name not in sources:
+            raise UsageError(
+                f"no source '{name}' to hold out{did_you_mean(name, sources)}: there are {', '.join(sources)}"
+            )
+    training = {name: source for name, source in sources.items() if name not in holdout}
+    if not training:
+        raise UsageError(f"every source is held out ({', '.join(holdout)}): leave at least one to train on")
+    return training
+
+
+def default_holdout(names: list[str]) -> list[str]:
+    """Return what is held out where the user names nothing: whole scripts of the embedded data, else nothing."""
+    if names != [GLYPHS]:
+        return []
+    from rotogbml.sources.glyphs import HOLDOUT
+
+    return list(HOLDOUT)
+
+
+def whole(source: PackedSource) -> PackedSource:
+    """Return a source of too few classes to split with all of them for training."""
+    if set(source.splits) == {"all"}:
+        return replace(source, splits={"train": source.splits["all"]})
+    return source
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What Algorithm 1 needs."""
+
+    config: RunConfig
+    sources: dict[str, PackedSource]
+    """Training sources."""
+    sampler: EpisodeSampler
+    learner: Learner
+    homogenizer: Homogenizer
+    isi: Isi | None
+    validation: Validation
+    device: torch.device
+
+
+def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -> Learner:
+    """Return the learner with freshly initialised weights, drawn from the run's seed."""
+    encoder = create_encoder(config.encoder.name, size=size, width=config.encoder.width)
+    network = Network(encoder, LinearHead(encoder.feature_dim, config.episodes.n_way))
+    network.initialise(config.seed)
+    c = config.learner
+    assert c.inner_lr is not None  # resolved
+    assert c.inner_steps is not None
+    assert c.first_order is not None
+    return create_learner(
+        c.name, network, c.inner_lr, c.inner_steps, c.first_order, c.test_steps if test_steps is None else test_steps
+    )
+
+
+def assemble(config: RunConfig, device: torch.device) -> Parts:
+    """Open the sources and build every part; the network stands on ``device``, ω and γ on the CPU.
+
+    Raises:
+        UsageError: a part cannot be built from what the configuration asks for.
+    """
+    training = {name: whole(s) for name, s in hold_out(open_sources(config.sources), config.holdout).items()}
+    e = config.episodes
+    assert e.mix is not None
+    assert e.augment is not None
+    sampler = EpisodeSampler(
+        training.values(),
+        e.n_way,
+        e.k_shot,
+        e.n_query,
+        e.tasks_per_batch,
+        e.mix,
+        config.seed,
+        split="train",
+        augment=e.augment,
+    )
+    learner = build_learner(config, next(iter(training.values())).size)
+    learner.network.to(device)
+    homogenizer = create_homogenizer(
+        config.homogenizer,
+        sources=sorted(training),
+        tasks_per_batch=e.tasks_per_batch,
+        feature_dim=learner.network.feature_dim,
+        n_way=e.n_way,
+    )
+    isi = None if config.isi is None else Isi(config.isi)
+    return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
+
+
+def _validation(config: RunConfig, training: dict[str, PackedSource]) -> Validation:
+    e = config.episodes
+    k = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[1]
+    samplers = {}
+    for name, source in training.items():
+        classes = [c for c in source.classes_of("val") if len(source.rows(c)) >= k + e.n_query]
+        if len(classes) >= e.n_way:
+            samplers[name] = EpisodeSampler(
+                [source], e.n_way, k, e.n_query, 1, "single-source", config.seed, split="val", augment="none"
+            )
+    return Validation(samplers, config.outer.validation_episodes)

@@ -1,0 +1,111 @@
+"""Checkpoints that survive a kill at any moment.
+
+``last.pt`` is written under a temporary name and renamed; the one before stays as ``previous.pt``. A file is an
+ordinary ``torch.save`` archive, a zip whose records carry checksums: a damaged one is recognised, named and passed
+over. Nothing but tensors and plain containers is stored, so it loads with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rotogbml.errors import RotogbmlError
+from rotogbml.files import cannot_write, write_atomic
+
+FORMAT = 1
+
+log = logging.getLogger(__name__)
+
+
+def save(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
+    """Write ``state`` atomically; with ``keep_previous`` the file that stood there becomes ``previous.pt``.
+
+    Raises:
+        RotogbmlError: the disk is full or the place cannot be written; the checkpoint before is kept.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    fresh = path.with_name(f"{path.stem}.new{path.suffix}") if keep_previous else path
+    write_atomic(fresh, buffer.getvalue())
+    if keep_previous:
+        try:
+            # Between these two renames there is no last.pt, but previous.pt and the new file are whole.
+            if path.exists():
+                path.replace(path.with_name("previous.pt"))
+            fresh.replace(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Return the state in ``path``.
+
+    Raises:
+        RotogbmlError: the file is damaged, or written by a later version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            raise RotogbmlError(f"checkpoint {path} is damaged (record {broken})")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise RotogbmlError(f"no checkpoint {path}: train first, or name another with --checkpoint") from error
+    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise RotogbmlError(f"checkpoint {path} is damaged ({error})") from error
+    if not isinstance(state, dict) or state.get("format", 0) > FORMAT:
+        raise RotogbmlError(f"checkpoint {path} is of a later format than {FORMAT}: update rotogbml to read it")
+    return state
+
+
+def newest(folder: Path) -> dict[str, Any] | None:
+    """Return the newest sound state in a checkpoint folder, or None where there is none at all.
+
+    Raises:
+        RotogbmlError: there are checkpoints and every one is damaged.
+    """
+    # last.new.pt is whole where a kill fell between the renames of ``save``.
+    found = [path for path in (folder / name for name in ("last.new.pt", "last.pt", "previous.pt")) if path.exists()]
+    states, trouble = [], []
+    for path in found:
+        try:
+            states.append(load(path))
+        except RotogbmlError as error:
+            trouble.append(f"{error}")
+            log.warning("%s: the one before is used", error)
+    if not states:
+        if trouble:
+            raise RotogbmlError(f"{trouble[0]} and no older one is left: start again in another --out")
+        return None
+    return max(states, key=lambda state: state["step"])
+
+
+def digest(tree: Any) -> str:
+    """Return a SHA-256 over every tensor bit, number and name of a state: equal digests, equal states."""
+    sha = hashlib.sha256()
+    _feed(sha, tree)
+    return sha.hexdigest()
+
+
+def _feed(sha: Any, tree: Any) -> None:
+    if isinstance(tree, Tensor):
+        sha.update(f"{tree.dtype}{tuple(tree.shape)}".encode())
+        sha.update(tree.detach().cpu().contiguous().numpy().tobytes())
+    elif isinstance(tree, dict):
+        for key in sorted(tree, key=str):
+            sha.update(f"{key}:".encode())
+            _feed(sha, tree[key])
+    elif isinstance(tree, list | tuple):
+        for item in tree:
+            _feed(sha, item)
+            sha.update(b",")
+    else:
+        sha.update(repr(tree).encode())

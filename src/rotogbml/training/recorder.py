@@ -1,0 +1,151 @@
+"""What a run leaves to read: ``metrics.jsonl``, the same to the bit on every run, and ``timing.jsonl``, the clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rotogbml.errors import RotogbmlError
+from rotogbml.files import cannot_write
+from rotogbml.homogenizer.conflict import by_pair, cosines
+
+KINDS = ("encoder", "feature_before", "feature_after")
+"""Gradients whose cosines are logged for each pair of sources."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One meta-step in numbers; task i of N came from ``sources[i]``."""
+
+    sources: tuple[str, ...]
+    losses: list[float]
+    accuracies: list[float]
+    norms: list[float]
+    """‖∇_θ L_i‖."""
+    omega: list[float]
+    encoder: Tensor
+    """[N, P] ∇_θ L_i as it reaches the encoder."""
+    feature_before: Tensor
+    """[N, m] feature gradients without γ."""
+    feature_after: Tensor
+    """[N, m] feature gradients with γ, in the space where γ aligns them."""
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return the three kinds of gradient that are compared between sources."""
+        return dict(zip(KINDS, (self.encoder, self.feature_before, self.feature_after), strict=True))
+
+
+class Recorder:
+    """Averages steps over an interval and appends one line of metrics for each.
+
+    Its unfinished interval and the length of the file are part of a checkpoint (``state_dict``), so that a resumed
+    run writes the very bytes of an uninterrupted one.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.bytes = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.steps = 0
+        self.loss = self.accuracy = 0.0
+        self.by_source: dict[str, dict[str, float]] = {}
+        self.by_pair: dict[str, dict[str, tuple[float, int]]] = {}
+
+    def add(self, record: StepRecord) -> None:
+        """Take one step into the running interval."""
+        n = len(record.sources)
+        self.steps += 1
+        self.loss += sum(record.losses) / n
+        self.accuracy += sum(record.accuracies) / n
+        rows = zip(record.sources, record.losses, record.accuracies, record.norms, record.omega, strict=True)
+        for source, loss, accuracy, norm, omega in rows:
+            sums = self.by_source.setdefault(source, {})
+            parts = {"tasks": 1, "loss": loss, "accuracy": accuracy, "norm": norm}
+            parts |= {"weighted_norm": omega * norm, "omega": omega}
+            for name, part in parts.items():
+                sums[name] = sums.get(name, 0) + part
+        for kind, vectors in record.gradients().items():
+            for pair, values in by_pair(cosines(vectors), record.sources).items():
+                sums = self.by_pair.setdefault(json.dumps(pair), {})
+                total, count = sums.get(kind, (0.0, 0))
+                sums[kind] = (total + sum(values), count + len(values))
+
+    def line(self, step: int, omega: dict[str, float]) -> dict[str, Any]:
+        """Return the interval's averages and begin the next one."""
+        sources = {
+            name: {key: part if key == "tasks" else part / sums["tasks"] for key, part in sums.items()}
+            for name, sums in sorted(self.by_source.items())
+        }
+        pairs = [
+            [*json.loads(pair), {"count": sums.get("encoder", (0.0, 0))[1], **{k: _mean([sums], k) for k in KINDS}}]
+            for pair, sums in sorted(self.by_pair.items())
+        ]
+        mean = {kind: _mean(self.by_pair.values(), kind) for kind in KINDS}
+        line = {
+            "kind": "train",
+            "step": step,
+            "loss": self.loss / self.steps,
+            "accuracy": self.accuracy / self.steps,
+            "sources": sources,
+            "omega": omega,
+            "cosine": mean,
+            "pairs": pairs,
+        }
+        self._reset()
+        return line
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append a line of metrics."""
+        self.bytes += _append(self.metrics, line)
+
+    def time(self, step: int, seconds: float, tasks_per_second: float) -> None:
+        """Append a line of timing."""
+        _append(
+            self.timing, {"step": step, "seconds": round(seconds, 3), "tasks_per_second": round(tasks_per_second, 3)}
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the unfinished interval and the length of the metrics file."""
+        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a checkpoint: what was written after it is cut off and will be written again.
+
+        Raises:
+            RotogbmlError: the metrics file is shorter than the checkpoint says.
+        """
+        for name, part in state.items():
+            setattr(self, name, part)
+        length = self.metrics.stat().st_size if self.metrics.exists() else 0
+        if length < self.bytes:
+            raise RotogbmlError(
+                f"{self.metrics} holds {length} bytes where the checkpoint knows of {self.bytes}: it was changed by "
+                "another program. Put it back, or start again in another --out"
+            )
+        if length > self.bytes:
+            with self.metrics.open("rb+") as file:
+                file.truncate(self.bytes)
+
+
+def _mean(sums: Iterable[dict[str, tuple[float, int]]], kind: str) -> float | None:
+    """Return the mean over all (total, count) of a kind; None where there was nothing to compare."""
+    parts = [part[kind] for part in sums if kind in part]
+    count = sum(count for _, count in parts)
+    return sum(total for total, _ in parts) / count if count else None
+
+
+def _append(path: Path, line: dict[str, Any]) -> int:
+    data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+    try:
+        with path.open("ab") as file:
+            return file.write(data)
+    except OSError as error:
+        raise cannot_write(path, error) from error

@@ -1,0 +1,167 @@
+"""A run folder: what it holds, whose it is, and whether another command may go on in it."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rotogbml._version import __version__
+from rotogbml.config import (
+    EncoderConfig,
+    EpisodeConfig,
+    HomogenizerConfig,
+    IsiConfig,
+    LearnerConfig,
+    ReweightConfig,
+    RotateConfig,
+    RunConfig,
+    OuterConfig,
+)
+from rotogbml.errors import UsageError
+from rotogbml.files import write_atomic
+from rotogbml.sources.packed import PackedSource
+
+# What may differ between a run and its continuation: how long it is, and how often it is saved.
+_FREE = ("steps", "minutes", "outer.checkpoint_seconds")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; ``rotogbml train --config`` takes it back."""
+        return self.path / "config.yaml"
+
+    @property
+    def record(self) -> Path:
+        """Versions, digests of the sources, number of parameters."""
+        return self.path / "run.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """``last.pt``, ``previous.pt``, ``best.pt``."""
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        """``results.json``, ``episodes.npz``, ``examples.npz``."""
+        return self.path / "evaluation"
+
+    def read_config(self) -> RunConfig:
+        """Return the run's resolved configuration.
+
+        Raises:
+            UsageError: this is no run folder, or its configuration cannot be read.
+        """
+        try:
+            tree = yaml.safe_load(self.config.read_text())
+        except FileNotFoundError:
+            raise UsageError(
+                f"{self.path} is no run folder (no config.yaml in it): make one with 'rotogbml train'"
+            ) from None
+        try:
+            return config_from(tree)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"{self.config} cannot be read as a run's configuration: {error}") from error
+
+    def claim(self, config: RunConfig, sources: dict[str, PackedSource], parameters: int, resume: bool) -> None:
+        """Make the folder this run's, or check that it already is.
+
+        Raises:
+            UsageError: the folder holds something else, another run, or this run on other images.
+        """
+        digests = {name: source.digest for name, source in sorted(sources.items())}
+        if self.config.exists():
+            self._check_same(config, digests, resume)
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise UsageError(f"{self.path} holds files but no run: choose another --out, or empty it yourself")
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_atomic(self.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
+        record = {
+            "rotogbml": __version__,
+            "torch": _version("torch"),
+            "numpy": _version("numpy"),
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            "parameters": parameters,
+            "sources": digests,
+        }
+        write_atomic(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def _check_same(self, config: RunConfig, digests: dict[str, str], resume: bool) -> None:
+        if not resume:
+            raise UsageError(f"{self.path} already holds a run and --resume false was given: choose another --out")
+        there, here = flat(asdict(self.read_config())), flat(asdict(config))
+        for name in sorted(there.keys() | here.keys()):
+            if name not in _FREE and there.get(name) != here.get(name):
+                raise UsageError(
+                    f"{self.path} holds another run ({name} is {there.get(name)} there, {here.get(name)} here): "
+                    "choose another --out, or give that run's options to go on with it"
+                )
+        saved = json.loads(self.record.read_text())["sources"] if self.record.exists() else digests
+        changed = sorted(name for name in digests if saved.get(name) != digests[name])
+        if changed:
+            raise UsageError(
+                f"the images of '{changed[0]}' are not those {self.path} was trained on: "
+                "put that pack back, or choose another --out"
+            )
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested dictionaries as one, keys joined by dots; pairs compare equal whether list or tuple."""
+    out: dict[str, Any] = {}
+    for key, part in tree.items():
+        if isinstance(part, dict):
+            out |= flat(part, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = list(part) if isinstance(part, tuple) else part
+    return out
+
+
+def config_from(tree: dict[str, Any]) -> RunConfig:
+    """Return the configuration of a ``config.yaml`` tree, as ``asdict`` wrote it."""
+    tree = dict(tree)
+    episodes = dict(tree["episodes"])
+    if isinstance(episodes["k_shot"], list | tuple):
+        episodes["k_shot"] = tuple(episodes["k_shot"])
+    tree["episodes"] = EpisodeConfig(**episodes)
+    tree["encoder"] = EncoderConfig(**tree["encoder"])
+    tree["learner"] = LearnerConfig(**tree["learner"])
+    tree["outer"] = OuterConfig(**tree["outer"])
+    tree["isi"] = None if tree["isi"] is None else IsiConfig(**tree["isi"])
+    h = tree["homogenizer"]
+    if h is not None:
+        reweight = None if h["reweight"] is None else ReweightConfig(**h["reweight"])
+        rotate = None if h["rotate"] is None else RotateConfig(**h["rotate"])
+        h = HomogenizerConfig(reweight, rotate)
+    tree["homogenizer"] = h
+    return RunConfig(**tree)
+
+
+def method_name(config: RunConfig) -> str:
+    """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + ω + ISI``."""
+    name = config.learner.name + (" (first order)" if config.learner.first_order else "")
+    h = config.homogenizer
+    on = {
+        "ω": h is not None and h.reweight is not None,
+        "γ": h is not None and h.rotate is not None,
+        "ISI": config.isi is not None,
+    }
+    if all(on.values()):
+        return f"{name} + RotoGBML"
+    return " + ".join([name, *(part for part, is_on in on.items() if is_on)])
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import version
+
+    return version(package)

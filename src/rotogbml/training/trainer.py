@@ -1,0 +1,195 @@
+"""The outer loop around Algorithm 1's iteration: log, validate, save, stop, go on.
+
+The state of a run is ψ, Adam, ω and γ, the step, the best validation so far and the unfinished line of metrics.
+Episodes, augmentation and masks are pure functions of (seed, step), so nothing else is needed to go on to the bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import torch
+
+from rotogbml.errors import RotogbmlError
+from rotogbml.learners import Psi
+from rotogbml.training import checkpoint
+from rotogbml.training.assemble import Parts
+from rotogbml.training.interrupt import Interrupted, Watch
+from rotogbml.training.progress import TrainingProgress
+from rotogbml.training.recorder import Recorder
+from rotogbml.training.run import RunFolder
+from rotogbml.training.step import meta_step
+
+
+class Trainer:
+    """A run in progress.
+
+    Args:
+        parts: sources, sampler, learner, homogenizer, ISI, validation.
+        folder: where metrics and checkpoints go; a state found there is taken up.
+    """
+
+    def __init__(self, parts: Parts, folder: RunFolder) -> None:
+        self.parts, self.folder, self.config = parts, folder, parts.config
+        self.psi: Psi = parts.learner.network.psi()
+        lr = self.config.outer.meta_lr
+        assert lr is not None  # resolved
+        self.optimizer = torch.optim.Adam(self.psi.tensors(), lr=lr)
+        self.recorder = Recorder(folder.path)
+        self.step = 0
+        self.best = -math.inf
+        self.seconds = 0.0
+        saved = checkpoint.newest(folder.checkpoints)
+        if saved is not None:
+            self.load_state_dict(saved)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that going on needs."""
+        return {
+            "step": self.step,
+            "best": self.best,
+            "seconds": self.seconds,
+            "theta": {name: p.detach() for name, p in self.psi.theta.items()},
+            "phi": {name: p.detach() for name, p in self.psi.phi.items()},
+            "optimizer": self.optimizer.state_dict(),
+            "homogenizer": self.parts.homogenizer.state_dict(),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a saved state.
+
+        Raises:
+            RotogbmlError: it was made by another configuration.
+        """
+        for room, group in (("theta", self.psi.theta), ("phi", self.psi.phi)):
+            fill(group, state[room], self.folder.checkpoints)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.parts.homogenizer.load_state_dict(state["homogenizer"])
+        self.recorder.load_state_dict(state["recorder"])
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+
+    def digest(self) -> str:
+        """Return a digest of weights, Adam, ω, γ and metrics: what two equal runs share, and no clock."""
+        state = {k: v for k, v in self.state_dict().items() if k != "seconds"}
+        metrics = self.recorder.metrics
+        return checkpoint.digest([state, metrics.read_text() if metrics.exists() else ""])
+
+    def fit(self) -> None:
+        """Train to the configured number of steps or minutes.
+
+        Raises:
+            Interrupted: a signal came; the state is saved.
+            RotogbmlError: a loss is not finite, or the disk is full; the last good state is saved.
+        """
+        c, outer = self.config, self.config.outer
+        began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
+        shown = TrainingProgress(c.steps, c.minutes, self.step)
+        with Watch() as watch, shown:
+            while not self._done():
+                try:
+                    episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step))
+                    record = meta_step(self.parts, self.psi, self.optimizer, episodes, self.step)
+                except RotogbmlError:
+                    self.save()
+                    raise
+                except (MemoryError, RuntimeError) as error:
+                    raise _out_of_memory(error) from error
+                self.step += 1
+                self.recorder.add(record)
+                now = time.monotonic()
+                self.seconds = now - began
+
+                if self.step % outer.log_every == 0 or self._done():
+                    line = self.recorder.line(self.step, self.parts.homogenizer.omega())
+                    self.recorder.write(line)
+                    rate = (self.step - logged_at[0]) * c.episodes.tasks_per_batch / max(now - logged_at[1], 1e-9)
+                    logged_at = (self.step, now)
+                    self.recorder.time(self.step, self.seconds, rate)
+                    shown.update(self.step, line["loss"], line["accuracy"], rate, self.seconds, self._left(rate))
+
+                if self.parts.validation and (self.step % outer.validate_every == 0 or self._done()):
+                    shown.validation(*self.validate())
+                    self.save()
+                    saved_at = time.monotonic()
+                elif time.monotonic() - saved_at > outer.checkpoint_seconds:
+                    self.save()
+                    saved_at = time.monotonic()
+
+                if watch.stop:
+                    self.save()
+                    raise Interrupted(f"stopped at step {self.step}, saved: run the same command again to go on")
+        self.save()
+
+    def validate(self) -> tuple[float, float]:
+        """Validate, write the line, keep ψ as ``best.pt`` if it is the best yet; return mean and 95 % half width."""
+        mean, ci95, by_source = self.parts.validation(self.parts.learner, self.psi)
+        better = mean > self.best
+        if better:
+            self.best = mean
+            self._save_best()
+        self.recorder.write(
+            {
+                "kind": "val",
+                "step": self.step,
+                "accuracy": mean,
+                "ci95": ci95,
+                "episodes": self.parts.validation.episodes,
+                "best": better,
+                "sources": by_source,
+            }
+        )
+        return mean, ci95
+
+    def save(self) -> None:
+        """Write ``last.pt``; the one before becomes ``previous.pt``."""
+        checkpoint.save(self.folder.checkpoints / "last.pt", self.state_dict(), keep_previous=True)
+        if not self.parts.validation:  # without validation the latest is the best there is
+            self._save_best()
+
+    def _save_best(self) -> None:
+        state = {k: v for k, v in self.state_dict().items() if k in ("step", "theta", "phi")}
+        checkpoint.save(self.folder.checkpoints / "best.pt", state)
+
+    def _done(self) -> bool:
+        c = self.config
+        by_steps = c.steps is not None and self.step >= c.steps
+        return by_steps or (c.minutes is not None and self.seconds >= 60 * c.minutes)
+
+    def _left(self, rate: float) -> float:
+        """Return the seconds that are left, by steps or by the clock, whichever ends first."""
+        c = self.config
+        by_clock = math.inf if c.minutes is None else 60 * c.minutes - self.seconds
+        by_steps = math.inf if c.steps is None else (c.steps - self.step) * c.episodes.tasks_per_batch / rate
+        return max(0.0, min(by_clock, by_steps))
+
+
+def _out_of_memory(error: Exception) -> Exception:
+    """Return an error for people where memory ran out, else the error itself."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
+        return RotogbmlError(
+            "out of memory: lower --learner.inner_steps or --episodes.n_query, take --learner.first_order true, "
+            "or pack smaller images; the last checkpoint is kept"
+        )
+    return error
+
+
+@torch.no_grad()
+def fill(group: dict[str, torch.Tensor], saved: dict[str, torch.Tensor], where: object) -> None:
+    """Copy saved tensors into parameters.
+
+    Raises:
+        RotogbmlError: names or shapes differ.
+    """
+    there = {name: tuple(p.shape) for name, p in saved.items()}
+    here = {name: tuple(p.shape) for name, p in group.items()}
+    if there != here:
+        name = next(name for name in [*here, *there] if there.get(name) != here.get(name))
+        raise RotogbmlError(
+            f"the checkpoint in {where} is of another configuration ({name} is {there.get(name)} there, "
+            f"{here.get(name)} here): use the configuration beside it"
+        )
+    for name, p in group.items():
+        p.copy_(saved[name])

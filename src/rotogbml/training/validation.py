@@ -1,0 +1,50 @@
+"""How well an initialisation adapts: accuracy over fixed episodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from rotogbml.episodes import Episode, EpisodeSampler
+from rotogbml.learners import Learner, Psi, accuracy
+
+
+def mean_ci95(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Return the mean and the half width of its 95 % interval, 1.96 · σ / √n as the literature prints it (ddof 0)."""
+    values = np.asarray(values, dtype=np.float64)
+    return float(values.mean()), float(1.96 * values.std() / math.sqrt(len(values)))
+
+
+def accuracies(learner: Learner, psi: Psi, episodes: Iterable[Episode]) -> np.ndarray:
+    """Return the query accuracy of each episode, float64 [episodes], 0 … 1; episodes move to where ψ is."""
+    device = next(iter(psi.theta.values())).device
+    moved = (episode.to(device) for episode in episodes)
+    return np.array([accuracy(learner.predict(psi, episode), episode.query.y) for episode in moved])
+
+
+class Validation:
+    """The same episodes at every call, shared out evenly over the training sources' validation classes.
+
+    Args:
+        samplers: one for each source with validation classes, by name; may be empty.
+        episodes: how many in all.
+    """
+
+    def __init__(self, samplers: dict[str, EpisodeSampler], episodes: int) -> None:
+        self.samplers, self.episodes = samplers, episodes
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to validate on."""
+        return bool(self.samplers) and self.episodes > 0
+
+    def __call__(self, learner: Learner, psi: Psi) -> tuple[float, float, dict[str, float]]:
+        """Return mean accuracy, its 95 % half width, and the mean of each source."""
+        each = max(1, self.episodes // len(self.samplers))
+        scores = {
+            name: accuracies(learner, psi, (sampler.batch(i)[0] for i in range(each)))
+            for name, sampler in self.samplers.items()
+        }
+        mean, ci95 = mean_ci95(np.concatenate(list(scores.values())))
+        return mean, ci95, {name: float(values.mean()) for name, values in scores.items()}
