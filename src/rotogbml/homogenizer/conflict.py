@@ -35,7 +35,9 @@ def distances(norms: Tensor, cosine: Tensor) -> Tensor:
     near gradients do not cancel: the first term is what ω acts on, the second what γ acts on.
     """
     a, b = norms.double()[:, None], norms.double()[None, :]
-    return ((a - b) ** 2 + 2 * a * b * (1 - cosine.double())).sqrt()
+    # A zero gradient has no angle but does have a distance.
+    apart = torch.where(a * b > 0, 2 * a * b * (1 - cosine.double()), 0.0)
+    return ((a - b) ** 2 + apart).sqrt()
 
 
 def by_pair(matrix: Tensor, sources: Sequence[str]) -> dict[tuple[str, str], list[float]]:

@@ -5,8 +5,13 @@
 
 The target of task i is ḡ I_i^β: with β = 0 all weighted norms are equal, a larger β lets hard tasks pull more,
 a negative one less. Three things are ours and always hold: ω_i > 0, Σω = N over every minibatch, and a
-sub-gradient step stops at its target. Without the second, the sum in I_i pulls every target to about
-N^{−β} ḡ and all ω fall to zero together; with it, sum and mean lead to the same weights.
+sub-gradient step stops at its target.
+
+Mean or sum in I_i is more than a matter of scale. With the mean the targets add up to N ḡ · mean(I^β), which
+unless losses are very unequal is near N ḡ, and ω comes to rest near the closed form. With the paper's sum they add up to about N^{1−β} ḡ: every task is told to shrink. Taken literally all ω fall
+to zero; with Σω = N they cannot, and instead the tasks with large gradients reach their targets one after the
+other while the one with the smallest gradient keeps what is left (at N = 4 and β = 1.5 over nine tenths of the
+whole weight). The closed form knows only ratios and is the same for both.
 """
 
 from __future__ import annotations
@@ -77,12 +82,13 @@ def step(ω: Tensor, G: Tensor, I: Tensor, β: float, lr: float) -> Tensor:  # n
 
 def closed_form(G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
     """Return the minimiser itself, ω_i ∝ I_i^β / G_i with Σω = N, floored; [N] → [N]."""
-    ω = I**β / G
-    return normalise(ω / ω.max())
+    return normalise(I**β / G)
 
 
 def normalise(ω: Tensor) -> Tensor:
     """Return ω raised to ``FLOOR`` of its mean and scaled to Σω = N."""
+    # First over the largest: equal weights then come out as exactly 1.
+    ω = ω / ω.max()
     ω = ω.clamp_min(FLOOR * float(ω.mean()))
     return ω * (len(ω) / ω.sum())
 

@@ -82,6 +82,14 @@ class RotoGBML:
         if config.reweight is not None:
             slots = Slots(resolved(config.reweight, "slots"), sources, tasks_per_batch)
             self.reweight = Reweight(config.reweight, slots, n_way)
+        for part in (config.reweight, config.rotate):
+            if part is not None and part.slots == "source" and len(sources) == 1:
+                warnings.warn(
+                    f"slots=source with the one source {sources[0]!r} keeps ω = 1 and γ = I: "
+                    "set slots to position or minibatch",
+                    stacklevel=2,
+                )
+                break
         if config.rotate is not None:
             slots = Slots(resolved(config.rotate, "slots"), sources, tasks_per_batch)
             _tell_memory(len(slots) or tasks_per_batch, config.rotate.rotation_dim or feature_dim)
