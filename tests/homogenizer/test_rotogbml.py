@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_positions_and_sources():
     with pytest.raises(UsageError, match="raise tasks_per_batch to 5"):
         Slots("position", NAMES, 4).index(NAMES)
     with pytest.raises(UsageError, match="choose source, position or minibatch"):
-        Slots("sources", NAMES, 4)
+        Slots(cast(Any, "sources"), NAMES, 4)
 
 
 def test_unresolved_configuration_is_named():

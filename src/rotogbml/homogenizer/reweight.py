@@ -8,10 +8,11 @@ a negative one less. Three things are ours and always hold: ω_i > 0, Σω = N o
 sub-gradient step stops at its target.
 
 Mean or sum in I_i is more than a matter of scale. With the mean the targets add up to N ḡ · mean(I^β), which
-unless losses are very unequal is near N ḡ, and ω comes to rest near the closed form. With the paper's sum they add up to about N^{1−β} ḡ: every task is told to shrink. Taken literally all ω fall
-to zero; with Σω = N they cannot, and instead the tasks with large gradients reach their targets one after the
-other while the one with the smallest gradient keeps what is left (at N = 4 and β = 1.5 over nine tenths of the
-whole weight). The closed form knows only ratios and is the same for both.
+unless losses are very unequal is near N ḡ, and ω comes to rest near the closed form. With the paper's sum they add
+up to about N^{1−β} ḡ: every task is told to shrink. Taken literally all ω fall to zero; with Σω = N they cannot,
+and instead the tasks with large gradients reach their targets one after the other while the one with the smallest
+gradient keeps what is left (at N = 4 and β = 1.5 over nine tenths of the whole weight). The closed form knows only
+ratios and is the same for both.
 """
 
 from __future__ import annotations
