@@ -142,9 +142,9 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
         required = parameter.default is inspect.Parameter.empty
         default = None if required else parameter.default
         if key in verb.several:
-            options: dict[str, Any] = {"nargs": "+", "type": str, "help": described.get(key, ""), "default": default}
-            if required and key not in verb.positional:
-                options["required"] = True
+            options: dict[str, Any] = {"nargs": "+", "type": str, "help": described.get(key, "")}
+            if key not in verb.positional:
+                options |= {"required": True} if required else {"default": default}
             parser.add_argument(flag, **options)
             by_hand.append(key)
         elif isinstance(default, bool):

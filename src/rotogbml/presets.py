@@ -8,7 +8,10 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Preset = Literal["default", "paper"]
 Shift = Literal["weak", "strong"]
@@ -68,7 +71,7 @@ PRESETS: dict[str, Choice] = {
     "outer.meta_lr": Choice(1e-3, 1e-3, "The paper's eta_meta, with Adam."),
 }
 
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def value(name: str, preset: Preset, shift: Shift) -> Any:
@@ -83,10 +86,10 @@ def fill(config: T, group: str, preset: Preset, shift: Shift) -> T:
     ``group`` is the first half of the field names (``"learner"``); nested dataclasses are groups of their own.
     """
     changes: dict[str, Any] = {}
-    for f in fields(config):  # type: ignore[arg-type]
+    for f in fields(config):
         current = getattr(config, f.name)
         if is_dataclass(current):
             changes[f.name] = fill(current, f.name, preset, shift)
         elif current is None and f"{group}.{f.name}" in PRESETS:
             changes[f.name] = value(f"{group}.{f.name}", preset, shift)
-    return replace(config, **changes)  # type: ignore[type-var]
+    return replace(config, **changes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -20,9 +21,9 @@ class Examples:
     x: Tensor
     y: Tensor
 
-    def to(self, device: object, dtype: object = None) -> Examples:
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Examples:
         """Return the same examples on another device, images in ``dtype`` where given."""
-        return Examples(self.x.to(device=device, dtype=dtype), self.y.to(device=device))  # type: ignore[call-overload]
+        return Examples(self.x.to(device=device, dtype=dtype), self.y.to(device=device))
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Episode:
         """Number of classes."""
         return len(self.classes)
 
-    def to(self, device: object, dtype: object = None) -> Episode:
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Episode:
         """Return the same episode on another device, images in ``dtype`` where given."""
         support, query = self.support.to(device, dtype), self.query.to(device, dtype)
         return Episode(support, query, self.source, self.classes, self.indices)

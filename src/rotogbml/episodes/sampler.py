@@ -118,7 +118,7 @@ class EpisodeSampler:
         return augment(pixels, source.size, self.augment, torch.Generator().manual_seed(seed))
 
     def _classes(self, source: PackedSource, k: int) -> list[int]:
-        """Classes of the split that hold k + n_query images; worked out, and a source left out named, once for each k."""
+        """Classes of the split that hold k + n_query images; worked out once for each k."""
         if k not in self._enough:
             self._enough[k] = {each.name: self._count(each, k) for each in self.sources}
         return self._enough[k][source.name]

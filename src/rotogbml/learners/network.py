@@ -50,7 +50,7 @@ class Network:
         return Psi(dict(self.encoder.named_parameters()), dict(self.head.named_parameters()))
 
     def features(self, theta: Params, x: Tensor, drop: Drop | None = None) -> Tensor:
-        """z = f_θ(x): [b, 3, size, size] → [b, m]; ``drop`` is ISI in training, None elsewhere."""
+        """Z = f_θ(x): [b, 3, size, size] → [b, m]; ``drop`` is ISI in training, None elsewhere."""
         return functional_call(self.encoder, theta, (x, drop))
 
     def logits(self, phi: Params, z: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 
 class Interrupted(KeyboardInterrupt):
@@ -17,7 +17,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.stop = False
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         """Take over the signals; outside the main thread there are none to take."""
@@ -29,7 +29,7 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         """Give the signals back."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.stop and number == signal.SIGINT:

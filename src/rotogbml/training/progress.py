@@ -50,11 +50,11 @@ class TrainingProgress:
         if self.live:
             self._bar.stop()
 
-    def update(self, step: int, loss: float, accuracy: float, rate: float, seconds: float, steps_left: float) -> None:
-        """Show where training stands; ``rate`` in tasks a second, ``seconds`` trained so far, ``steps_left`` in seconds."""
+    def update(self, step: int, loss: float, accuracy: float, rate: float, seconds: float, left: float) -> None:
+        """Show where training stands; ``rate`` is in tasks a second, ``left`` in seconds."""
         of = f"/{self.total}" if self.total is not None else ""
         text = f"step {step}{of}  loss {loss:.3f}  acc {accuracy:5.1%}{self.validated}  {rate:.1f} tasks/s"
-        text += f"  {clock(steps_left)} left"
+        text += f"  {clock(left)} left"
         if self.live:
             share = step / self.total if self.total is not None else seconds / (60 * (self.minutes or 1))
             self._bar.update(self._task, description=text, completed=min(share, 1.0))

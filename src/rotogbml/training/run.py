@@ -17,10 +17,10 @@ from rotogbml.config import (
     HomogenizerConfig,
     IsiConfig,
     LearnerConfig,
+    OuterConfig,
     ReweightConfig,
     RotateConfig,
     RunConfig,
-    OuterConfig,
 )
 from rotogbml.errors import UsageError
 from rotogbml.files import write_atomic

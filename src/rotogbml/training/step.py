@@ -136,6 +136,6 @@ def _check_finite(outcomes: list[Outcome], sources: tuple[str, ...], step: int) 
         finite = all(bool(g.isfinite().all()) for g in [outcome.loss, *outcome.theta_gradient, *outcome.phi_gradient])
         if not finite:
             raise RotogbmlError(
-                f"the loss of source '{source}' at step {step} is {outcome.loss.item():.3g} with a gradient that is not "
+                f"the loss of source '{source}' at step {step} is {outcome.loss.item():.3g} and its gradient is not "
                 "finite: lower --learner.inner_lr or --outer.meta_lr; the last good checkpoint is kept"
             )

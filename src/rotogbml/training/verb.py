@@ -22,8 +22,8 @@ from rotogbml.config import (
     HomogenizerConfig,
     IsiConfig,
     LearnerConfig,
-    RunConfig,
     OuterConfig,
+    RunConfig,
 )
 from rotogbml.errors import UsageError
 from rotogbml.training import checkpoint

@@ -1,0 +1,104 @@
+"""What is put beside what: a run, the same network untrained, and no network at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from rotogbml.config import RunConfig
+from rotogbml.episodes import Episode
+from rotogbml.errors import UsageError
+from rotogbml.learners import Learner, Psi
+from rotogbml.training import checkpoint
+from rotogbml.training.assemble import build_learner
+from rotogbml.training.run import RunFolder, method_name
+from rotogbml.training.trainer import fill
+
+PIXELS = "nearest prototype on pixels"
+UNTRAINED = "untrained encoder"
+
+
+class Method(Protocol):
+    """Scores the queries of an episode after seeing its support."""
+
+    def scores(self, episode: Episode) -> Tensor:
+        """Return [q, n_way]; the largest of a row is the prediction."""
+        ...
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A learner and an initialisation: adapt on the support, predict. ISI, ω and γ have no part in it."""
+
+    learner: Learner
+    psi: Psi
+    step: int
+    """Meta-training steps behind ψ."""
+
+    def scores(self, episode: Episode) -> Tensor:
+        """Return c_{φ^τ}(f_{θ^τ}(x^q))."""
+        return self.learner.predict(self.psi, episode)
+
+
+class PixelPrototypes:
+    """The class whose mean support image is nearest, in normalised pixels."""
+
+    def scores(self, episode: Episode) -> Tensor:
+        """Return minus the squared distance to each class's mean."""
+        support, query = episode.support.x.flatten(1), episode.query.x.flatten(1)
+        means = torch.stack([support[episode.support.y == c].mean(0) for c in range(episode.n_way)])
+        return -torch.cdist(query, means).square()
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A method by name, small enough to hand to another process."""
+
+    kind: Literal["run", "untrained", "pixels"]
+    run: str = ""
+    checkpoint: str = "best"
+    test_steps: int | None = None
+
+    def config(self) -> RunConfig:
+        """Return the run's configuration."""
+        return RunFolder(Path(self.run)).read_config()
+
+    @property
+    def name(self) -> str:
+        """What a result row calls it."""
+        return {"pixels": PIXELS, "untrained": UNTRAINED}.get(self.kind) or method_name(self.config())
+
+
+@lru_cache(maxsize=8)
+def load(spec: Spec, size: int) -> Method:
+    """Return the method for images of ``size`` pixels.
+
+    Raises:
+        UsageError: the run was trained on another image size.
+        RotogbmlError: its checkpoint is absent, damaged, or of another configuration.
+    """
+    if spec.kind == "pixels":
+        return PixelPrototypes()
+    learner = build_learner(spec.config(), size, spec.test_steps)
+    psi = learner.network.psi()
+    if spec.kind == "untrained":
+        return Adapted(learner, psi, 0)
+    path = RunFolder(Path(spec.run)).checkpoints / f"{spec.checkpoint}.pt"
+    state = checkpoint.load(path)
+    for room, group in (("theta", psi.theta), ("phi", psi.phi)):
+        fill(group, state[room], path)
+    return Adapted(learner, psi, state["step"])
+
+
+def check_head(config: RunConfig, run: str, n_way: int) -> None:
+    """Raise UsageError where the head cannot serve ``n_way`` classes."""
+    if n_way != config.episodes.n_way:
+        raise UsageError(
+            f"{run} was trained {config.episodes.n_way}-way and its linear head has one row for each of those classes: "
+            f"it cannot be tested {n_way}-way. Leave --n_way out, or train with --episodes.n_way {n_way}"
+        )
