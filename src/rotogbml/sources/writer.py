@@ -109,9 +109,11 @@ def replace_folder(new: Path, folder: Path) -> None:
 
 
 def restore_folder(folder: Path) -> None:
-    """Bring back what a kill inside ``replace_folder`` has left aside."""
+    """Bring back, or clear away, what a kill inside ``replace_folder`` has left aside."""
     aside = folder.with_name(f".{folder.name}.old")
-    if aside.exists() and not folder.exists():
+    if folder.exists():
+        remove(aside)
+    elif aside.exists():
         aside.rename(folder)
 
 

@@ -1,0 +1,83 @@
+"""The packing of one source: what is left to examine, and what becomes of it once all is examined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from rotogbml.sources.assemble import Selection, select, write_selection
+from rotogbml.sources.containers import Skip
+from rotogbml.sources.examine import Chunk, chunks_of
+from rotogbml.sources.journal import Journal
+from rotogbml.sources.options import PackOptions
+from rotogbml.sources.packed import SOURCE_FILE, open_source
+from rotogbml.sources.summary import SourceSummary
+from rotogbml.sources.tree import FoundSource
+from rotogbml.sources.writer import remove
+
+
+class Finished(NamedTuple):
+    """What a source came to; no summary where none of its images is usable."""
+
+    summary: SourceSummary | None
+    skips: list[Skip]
+    remarks: list[str]
+
+
+class Job:
+    """One source on its way into ``partial/<source>``, with its journal in ``work``."""
+
+    def __init__(self, source: FoundSource, options: PackOptions, partial: Path, work: Path) -> None:
+        self.source = source
+        self.options = options
+        self.folder = partial / source.name
+        self.journal = Journal(work / source.name, len(source.entries), options.side)
+
+    def chunks(self) -> list[Chunk]:
+        """Return the work that an earlier run has not done; disk is taken from here on."""
+        chunks = chunks_of(self.source, self.options.side, self.journal.slots)
+        plan = self.options.plan(self.source)
+        packed = (self.folder / SOURCE_FILE).is_file()
+        left = self.journal.start(plan, chunks, packed=packed)
+        if packed and left:
+            remove(self.folder)
+            remove(self.journal.folder)
+            left = self.journal.start(plan, chunks, packed=False)
+        return left
+
+    def finish(self) -> Finished:
+        """Write the source where that is not done yet, and sum it up."""
+        records = self.journal.records
+        chosen = select(self.source, records)
+        name = self.source.name
+        remarks = [f"{name}: class '{label}' has no usable image and is left out" for label in chosen.dropped]
+        if not chosen.kept:
+            self.journal.drop_pixels()
+            return Finished(None, chosen.skips, [f"{name}: no usable image, the source is left out"])
+        split = self.options.split(self.source, chosen.classes)
+        if not (self.folder / SOURCE_FILE).is_file():
+            write_selection(
+                self.folder,
+                self.source,
+                chosen,
+                records,
+                self.journal.pixels(),
+                size=self.options.size,
+                split=split,
+                made=self.options.made(self.source),
+            )
+        self.journal.drop_pixels()
+        return Finished(self._summary(chosen), chosen.skips, [*remarks, *split.notes])
+
+    def _summary(self, chosen: Selection) -> SourceSummary:
+        packed = open_source(self.folder)
+        return SourceSummary(
+            name=packed.name,
+            classes=len(packed.classes),
+            images=len(packed.images),
+            skipped=len(chosen.skips),
+            splits={split: len(members) for split, members in packed.splits.items()},
+            split_rule=packed.split_rule,
+            notes=chosen.notes,
+            digest=packed.digest,
+        )
