@@ -263,3 +263,17 @@ def test_state_goes_on_bit_for_bit(align):
         make(align, m=4, dim=3, n=2).load_state_dict(saved)
     with pytest.raises(UsageError, match="belongs to slots"):
         make(align, m=4, n=3).load_state_dict(saved)
+
+
+@pytest.mark.parametrize("align", ALIGN)
+def test_the_mean_is_over_tasks_not_slots(align):
+    """A turn without limit ends exactly at the mean."""
+    a, b, c = random(17, 3, 6)
+    γ = make(align, lr=4.0)
+    γ.update(stats(torch.stack([a, b, c]), ("greek", "greek", "lao")))
+    if align == "rotated":
+        reached, goal = γ.γ[1] @ c, (a + b + c) / 3
+    else:
+        greek = (a + b) / 2
+        reached, goal = γ.γ[1].T @ c, 2 * greek / greek.norm() + c / c.norm()
+    torch.testing.assert_close(reached / c.norm(), goal / goal.norm(), rtol=0, atol=1e-12)
