@@ -35,8 +35,10 @@ def make_run(
     rng = np.random.default_rng(seed)
     on = "rotogbml" in method
     config: dict[str, Any] = {
-        "sources": "packs/glyphs",
+        "sources": ["glyphs"],
         "holdout": list(targets),
+        "steps": steps,
+        "minutes": None,
         "seed": seed,
         "preset": "default",
         "shift": "strong",
@@ -59,14 +61,17 @@ def make_run(
         "isi": {"layers": 2, "rate": 0.1, "T": 0.5, "radius": 2, "bandwidth": 1.0, "patch": 3, "normalize": "image"}
         if on
         else None,
-        "train": {"steps": steps, "minutes": None, "meta_lr": 0.001, "log_every": 20, "validate_every": 100},
+        "outer": {"meta_lr": 0.001, "log_every": 20, "validate_every": 100},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     identity = {
-        "versions": {"rotogbml": "0.1.0", "python": "3.11.2", "torch": "2.13.0", "numpy": "2.3.0"},
-        "sources": {name: {"digest": f"{i:02x}" * 32} for i, name in enumerate(sources)},
+        "rotogbml": "0.1.0",
+        "torch": "2.13.0",
+        "numpy": "2.3.0",
+        "python": "3.11.2",
+        "machine": "x86_64",
         "parameters": 112_000,
-        "started": "2030-01-02T03:04:05Z",
+        "sources": {name: f"{i:02x}" * 32 for i, name in enumerate(sources)},
     }
     (folder / "run.json").write_text(json.dumps(identity))
     lines = [_train_line(step, steps, sources, rng, on) for step in range(20, steps + 1, 20)]
@@ -111,7 +116,7 @@ def _train_line(step: int, steps: int, sources: tuple[str, ...], rng: np.random.
                 "count": 3,
                 "encoder": 0.02 * rng.standard_normal(),
                 "feature_before": 0.05 * rng.standard_normal(),
-                "feature_after": 0.03 + 0.05 * rng.standard_normal() if on else None,
+                "feature_after": 0.03 + 0.05 * rng.standard_normal(),
             },
         ]
         for i, a in enumerate(sources)
@@ -124,12 +129,14 @@ def _train_line(step: int, steps: int, sources: tuple[str, ...], rng: np.random.
         "accuracy": 0.2 + 0.6 * progress + 0.01 * rng.standard_normal(),
         "sources": entries,
         "omega": weights if on else {},
-        "cosine": {"encoder": 0.01, "feature_before": 0.0, "feature_after": 0.02 if on else None},
+        "cosine": {"encoder": 0.01, "feature_before": 0.0, "feature_after": 0.02},
         "pairs": pairs,
     }
 
 
-def result_row(method: str = "maml+rotogbml", target: str = "lao", mean: float = 0.78, **more: Any) -> dict[str, Any]:
+def result_row(
+    method: str = "maml+rotogbml", target: str = "lao", mean: float | None = 0.78, **more: Any
+) -> dict[str, Any]:
     """Return one row of results.json."""
     row = {
         "method": method,
@@ -177,7 +184,7 @@ def _evaluate(
             means[name] + 0.02 * i,
             n_way=n_way,
             k_shot=k_shot,
-            norm=None if "pixels" in name else "batch",
+            norm="none" if "pixels" in name else "batch",
             run=folder.name if name == method else None if name in METHODS[2:] else "plain",
             training_seed=None if name in METHODS[2:] else seed,
             sources=[] if name in METHODS[2:] else list(sources),
@@ -187,7 +194,7 @@ def _evaluate(
     ]
     paired = [
         {"a": METHODS[0], "b": METHODS[1], "target": target, "difference": 0.004, "ci95": 0.006, "episodes": 600}
-        for target in (*targets, "mean")
+        for target in (*targets, f"mean of {len(targets)}")
     ]
     paired[-1] |= {"difference": 0.031, "ci95": 0.004}
     command = f"rotogbml evaluate {folder.name} --target {' '.join(targets)}"
@@ -231,6 +238,14 @@ def _picture(side: int, rng: np.random.Generator) -> Callable[[int], np.ndarray]
         return np.clip(np.asarray(image, dtype=int) + noise, 0, 255).astype(np.uint8)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def whole_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of such a run folder, for tests that only read it."""
+    from rotogbml.reports import report
+
+    return report([str(make_run(tmp_path_factory.mktemp("whole") / "roto"))])
 
 
 @pytest.fixture

@@ -21,16 +21,16 @@ class Column(NamedTuple):
 COLUMNS = (
     Column("method", False),
     Column("target", False),
+    Column("accuracy % ± 95 % CI", True),
     Column("n_way", True),
     Column("k_shot", True),
     Column("episodes", True),
     Column("queries", True),
     Column("norm", False),
-    Column("accuracy % ± 95 % CI", True),
     Column("training seed", True),
     Column("trained on", False),
 )
-ACCURACY = 7
+ACCURACY = 2
 PAIRED_COLUMNS = (
     Column("difference", False),
     Column("target", False),
@@ -46,12 +46,12 @@ def cells(row: Row, names: int = 2) -> list[str]:
     return [
         _plain(row.get("method")),
         _target(row),
+        percent(row.get("mean"), row.get("ci95")),
         _plain(row.get("n_way")),
         _plain(row.get("k_shot")),
         _plain(row.get("episodes")),
         _queries(row),
         _plain(row.get("norm")),
-        percent(row.get("mean"), row.get("ci95")),
         _plain(row.get("training_seed")),
         shorten(row.get("sources") or [], names),
     ]
@@ -99,6 +99,11 @@ def percent(mean: float | None, ci95: float | None) -> str:
     return f"{_points(mean)} ± {_points(ci95)}" if _number(mean) is not None else NOTHING
 
 
+def is_mean(row: Row) -> bool:
+    """Say whether a paired difference is the mean over several targets (its target is ``'mean of 6'``)."""
+    return str(row.get("target")).removeprefix("mean of ").isdigit()
+
+
 def shorten(sources: Sequence[str], names: int = 2) -> str:
     """Return the first few names and how many more there are: ``'greek, latin +3'``."""
     if not sources:
@@ -136,8 +141,8 @@ def _queries(row: Row) -> str:
 
 
 def _target(row: Row) -> str:
-    """The mean over targets is no source of that name."""
-    return "mean of targets" if row.get("target") == "mean" else _plain(row.get("target"))
+    target = _plain(row.get("target"))
+    return f"{target} targets" if is_mean(row) else target
 
 
 def _plain(value: Any) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from rotogbml.reports.figures import Plot, Series, Style, heat_map, lines, styles
+from rotogbml.reports.figures import Plot, Series, Style, heat_map, lines, signed, styles
 from rotogbml.reports.record import RunRecord, unique
 from rotogbml.reports.words import look
 
 COSINES = {
-    "feature_before": "Features, before γ",
-    "feature_after": "Features, after γ",
+    "feature_before": "Features before γ",
+    "feature_after": "Features after γ",
     "encoder": "Encoder",
 }
 
@@ -39,7 +39,7 @@ class Cosines:
 
     plots: list[Plot]
     scale: float
-    means: list[tuple[str, float]]
+    means: list[tuple[str, str]]
 
 
 def curves(records: Sequence[RunRecord]) -> list[Plot]:
@@ -76,22 +76,26 @@ def omega(record: RunRecord) -> Plot | None:
         return None
     named = {f"place {name}" if name.isdigit() else name: line for name, line in slots.items()}
     look_of = source_styles(record)
-    if not named.keys() <= look_of.keys():
+    slots_are_places = not named.keys() <= look_of.keys()
+    if slots_are_places:
         look_of = styles({name: values[-1] for name, (_, values) in named.items()})
     series = [Series(name, *named[name], look_of[name]) for name in named]
-    return lines("ω", series, "weight ω", level=1.0)
+    return lines(
+        "ω of each place in the minibatch" if slots_are_places else "ω of each source", series, "weight ω", level=1.0
+    )
 
 
 def norms(record: RunRecord) -> list[Plot]:
-    """Return the encoder's gradient norms of each source before and after ω, on one scale."""
-    before, after = _by_source(record, "norm"), _by_source(record, "weighted_norm")
+    """Return the encoder's gradient norms of each source before and, where ω acted, after it, on one scale."""
+    before = _by_source(record, "norm")
+    after = _by_source(record, "weighted_norm") if look(record.config, "homogenizer.reweight") else {}
     known = [value for part in (before, after) for _, values in part.values() for value in values]
     if not known:
         return []
     look_of = source_styles(record)
     top = 1.05 * max(known)
     plots = []
-    for title, part, label in (("Before ω: ‖g‖", before, "‖g‖"), ("After ω: ω‖g‖", after, "ω‖g‖")):
+    for title, part, label in (("Norm before ω", before, "norm ‖g‖"), ("Norm after ω", after, "norm ω ‖g‖")):
         if part:
             series = [Series(name, *part[name], look_of[name]) for name in part]
             plots.append(lines(title, series, label, y_limits=(0.0, top)))
@@ -99,7 +103,10 @@ def norms(record: RunRecord) -> list[Plot]:
 
 
 def cosines(record: RunRecord) -> Cosines | None:
-    """Return heat maps of the mean cosine of each source pair over the whole run, weighted by how often it met."""
+    """Return heat maps of the mean cosine of each source pair over the whole run, weighted by how often it met.
+
+    Where γ is off there is no "after": what is logged under that name equals "before".
+    """
     names = unique(name for line in record.train for pair in line.get("pairs") or [] for name in pair[:2])
     if len(names) < 2:
         return None
@@ -117,14 +124,15 @@ def cosines(record: RunRecord) -> Cosines | None:
                     count[kind][row, column] += weight
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = {kind: total[kind] / count[kind] for kind in COSINES}
-    kept = [kind for kind in COSINES if np.isfinite(mean[kind]).any()]
+    off = set() if look(record.config, "homogenizer.rotate") else {"feature_after"}
+    kept = [kind for kind in COSINES if kind not in off and np.isfinite(mean[kind]).any()]
     if not kept:
         return None
     scale = max(float(np.nanmax(np.abs(mean[kind]))) for kind in kept)
     return Cosines(
         plots=[heat_map(COSINES[kind], names, mean[kind], scale) for kind in kept],
         scale=scale,
-        means=[(COSINES[kind], float(total[kind].sum() / count[kind].sum())) for kind in kept],
+        means=[(COSINES[kind], signed(total[kind].sum() / count[kind].sum(), 3)) for kind in kept],
     )
 
 

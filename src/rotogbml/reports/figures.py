@@ -65,13 +65,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure: its SVG, its title, what it shows in words, and its legend as (label, style)."""
+    """A finished figure: its SVG, title, what it shows in words, legend as (label, style), least width in pixels."""
 
     svg: str
     title: str
     alt: str
     legend: list[tuple[str, Style]] = field(default_factory=list)
     more: str = ""
+    least: int = 0
 
 
 def styles(ends: Mapping[str, float]) -> dict[str, Style]:
@@ -127,33 +128,35 @@ def heat_map(title: str, names: Sequence[str], values: np.ndarray, scale: float)
     """Draw cosines [n, n] of pairs, lower triangle: full colour at ±``scale``, none at 0, blank where NaN."""
     from matplotlib.patches import Rectangle
 
-    n = len(names)
+    n, digits = len(names), 2 if scale >= 0.1 else 3
+    large = max(1.0, n / 14)  # with many sources the labels keep their size, and a narrow page scrolls
     known = [(float(values[r, c]), r, c) for r in range(n) for c in range(r) if np.isfinite(values[r, c])]
     with svg.style():
-        figure, axes = svg.panel(height=4.4)
+        figure, axes = svg.panel(width=4.7 * large, height=4.4 * large)
         for value, row, column in known:
             cell = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, linewidth=0)
             strength = min(abs(value) / scale, 1.0) if scale > 0 else 0.0
             cell.set(facecolor=svg.HUES[1] if value > 0 else svg.HUES[0], alpha=0.85 * strength)
             axes.add_patch(cell)
-            if n <= 9:
-                axes.text(column, row, _signed(value, 2), ha="center", va="center", fontsize=9)
+            if n <= 8:
+                axes.text(column, row, signed(value, digits), ha="center", va="center", fontsize=9.5)
         axes.set(xlim=(-0.5, max(n - 1.5, 0.5)), ylim=(n - 0.5, 0.5), aspect="equal")
         axes.set_xticks(range(n - 1), [_short(name) for name in names[:-1]], rotation=90)
         axes.set_yticks(range(1, n), [_short(name) for name in names[1:]])
-        axes.tick_params(length=0, labelsize=10.5 if n <= 16 else max(10.5 * 16 / n, 6))
+        axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         text = svg.write(figure)
+    least = round(340 * large) if large > 1 else 0
     if not known:
-        return Plot(svg=text, title=title, alt=f"{title}: no pair was measured")
+        return Plot(svg=text, title=title, alt=f"{title}: no pair was measured", least=least)
     low, high = min(known), max(known)
     mean = float(np.mean([value for value, *_ in known]))
     alt = (
-        f"{title}: mean {_signed(mean, 3)} over {len(known)} pairs; "
-        f"lowest {_signed(low[0], 3)} ({names[low[2]]}, {names[low[1]]}); "
-        f"highest {_signed(high[0], 3)} ({names[high[2]]}, {names[high[1]]})"
+        f"{title}: mean {signed(mean, 3)} over {len(known)} pairs; "
+        f"lowest {signed(low[0], 3)} ({names[low[2]]}, {names[low[1]]}); "
+        f"highest {signed(high[0], 3)} ({names[high[2]]}, {names[high[1]]})"
     )
-    return Plot(svg=text, title=title, alt=alt)
+    return Plot(svg=text, title=title, alt=alt, least=least)
 
 
 def dots(title: str, results: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> Plot:
@@ -223,8 +226,10 @@ def _short(name: str, most: int = 14) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "−")
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign, by the true minus; what rounds to zero has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
 
 
 def _in_words(one: Series, percent: bool) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.errors import UsageError
+from rotogbml.files import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +32,8 @@ def report(runs: list[str], out: str | None = None) -> Path:
         The page's path.
 
     Raises:
-        UsageError: no run is given, or a folder is no run.
-        RotogbmlError: the page could not be written.
+        UsageError: no run is given, a folder is no run, or out cannot be a file.
+        RotogbmlError: the page could not be written; one that stood there still stands.
     """
     from rotogbml.reports.record import read_run
 
@@ -45,7 +44,10 @@ def report(runs: list[str], out: str | None = None) -> Path:
     if path.is_dir():
         path = path / "report.html"
     command = shlex.join(["rotogbml", "report", *runs, *(["--out", out] if out is not None else [])])
-    _write(path, page(records, command))
+    if path.parent.exists() and not path.parent.is_dir():
+        raise UsageError(f"cannot write '{path}': '{path.parent}' is no folder; give another --out")
+    write_atomic(path, page(records, command))
+    print(f"report: {path}")
     return path
 
 
@@ -77,7 +79,7 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "title": " and ".join(record.name for record in records),
         "runs": [_run(record, rows) for record in records],
         "outcome": words.outcome(rows, _paired(records), list(methods.values())),
-        "held_out": words.unique(str(row["target"]) for row in rows if row.get("target") not in (None, "mean")),
+        "held_out": words.unique(str(row["target"]) for row in rows if row.get("target") is not None),
         "columns": cells.COLUMNS,
         "accuracy": cells.ACCURACY,
         "rows": [cells.cells(row) for row in rows],
@@ -108,6 +110,7 @@ def _run(record: RunRecord, rows: Sequence[Any]) -> dict[str, Any]:
         "digests": words.digests(record),
         "omega": None if omega_off else course.omega(record),
         "omega_off": omega_off,
+        "gamma_off": not words.look(record.config, "homogenizer.rotate"),
         "norms": course.norms(record),
         "cosines": course.cosines(record),
         "per_source": course.per_source(record),
@@ -152,7 +155,7 @@ def _glance(rows: Sequence[dict[str, Any]]) -> list[Any]:
         names = [_label(row, here) for row in here]
         results: dict[str, dict[str, tuple[float, float | None]]] = {name: {} for name in names}
         for name, row in zip(names, here, strict=True):
-            if row.get("mean") is not None and row.get("target") != "mean":
+            if row.get("mean") is not None:
                 results[name][str(row.get("target"))] = (row["mean"], row.get("ci95"))
         drawn = {name: by_target for name, by_target in results.items() if by_target}
         if drawn:
@@ -211,16 +214,3 @@ def _drop_map(settings: dict[str, Any]) -> DropMap:
         return isi.drop_probability(torch.from_numpy(images), (height // 2, width // 2)).numpy()
 
     return drop
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside the place, then rename: a reader finds the old page or the new one, whole."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise RotogbmlError(f"cannot write the report to '{path}': {error.strerror or error}; give --out") from error

@@ -13,7 +13,7 @@ import re
 import warnings
 from typing import Any
 
-HUES = ("#0a7bc4", "#d9560a", "#0a9e73", "#c65fa8")
+HUES = ("#0561cd", "#d2390c", "#0ba46f", "#bb6fb3")
 DASHES = ("", "5 2", "1.5 1.8", "7 2 1.5 2")
 MUTED = "#808890"
 INK = "#010203"  # stands for the page's text colour until the SVG is written
@@ -28,7 +28,7 @@ def style() -> Any:
         "svg.hashsalt": "rotogbml",
         "text.parse_math": False,  # a class may be called $x$
         "font.family": "DejaVu Sans",
-        "font.size": 10.5,
+        "font.size": 11.0,
         "axes.linewidth": 0.7,
         "axes.facecolor": "none",
         "figure.facecolor": "none",
@@ -38,11 +38,11 @@ def style() -> Any:
     return matplotlib.rc_context(settings)
 
 
-def panel(height: float = 3.1) -> tuple[Any, Any]:
-    """Return a figure 5 inches wide (360 units of its SVG) and its axes."""
+def panel(width: float = 4.7, height: float = 3.1) -> tuple[Any, Any]:
+    """Return a figure and its axes; 4.7 inches wide, in a column of 370 px its text is 12 px high."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.0, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -57,12 +57,13 @@ def write(figure: Any) -> str:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    # Its own <style> would reach the whole page; ids and fonts are the page's business.
+    text = re.sub(r"<(metadata|style)\b.*?</\1>\s*", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r"font-family: [^;\"]*; ", "", text)
     box = re.search(r'viewBox="[^"]*"', text)
-    head = f'<svg {box.group() if box else ""} aria-hidden="true" focusable="false">'
+    head = f'<svg {box.group() if box else ""} stroke-linejoin="round" aria-hidden="true" focusable="false">'
     text = re.sub(r"<svg[^>]*>", head, text, count=1)
     text = text.replace("xlink:href", "href").replace(INK, "currentColor")
     own = hashlib.sha256(text.encode()).hexdigest()[:6]
-    text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>f{own}-", text)
-    return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", text)
+    return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>f{own}-", text)

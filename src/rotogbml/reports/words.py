@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rotogbml.reports.cells import NOTHING, Row, paired_cells
+from rotogbml.reports.cells import NOTHING, Row, is_mean, paired_cells
 from rotogbml.reports.record import RunRecord, unique
 
 BASELINES = ("untrained encoder", "nearest prototype on pixels")
@@ -24,12 +24,11 @@ def look(tree: Any, path: str) -> Any:
 
 
 def method_of(record: RunRecord, rows: Sequence[Row]) -> str:
-    """Return the method's name as the results have it; before an evaluation, as the configuration implies."""
+    """Return the method's name as the results have it; the learner's before an evaluation."""
     for row in rows:
         if row.get("run") == record.name and row.get("method") not in BASELINES:
             return str(row["method"])
-    name = str(look(record.config, "learner.name") or "learner")
-    return f"{name}+rotogbml" if look(record.config, "homogenizer") else name
+    return str(look(record.config, "learner.name") or "learner")
 
 
 def training_sources(record: RunRecord, rows: Sequence[Row]) -> list[str]:
@@ -103,9 +102,9 @@ def outcome(rows: Sequence[Row], paired: Sequence[Row], methods: Sequence[str]) 
     sentences = []
     for n_way, k_shot in unique((row.get("n_way"), row.get("k_shot")) for row in rows):
         here = [row for row in rows if (row.get("n_way"), row.get("k_shot")) == (n_way, k_shot)]
-        targets = unique(row["target"] for row in here if row.get("target") != "mean")
+        targets = unique(row["target"] for row in here)
         found = {}
-        for method in unique([*methods, *BASELINES]):
+        for method in sorted(unique([*methods, *(row.get("method") for row in here)]), key=BASELINES.__contains__):
             means = [row["mean"] for row in here if row.get("method") == method and row.get("target") in targets]
             if means and None not in means:
                 found[method] = 100 * sum(means) / len(means)
@@ -114,7 +113,7 @@ def outcome(rows: Sequence[Row], paired: Sequence[Row], methods: Sequence[str]) 
         over = f"on {targets[0]}" if len(targets) == 1 else f"on average over {len(targets)} targets"
         scores = "; ".join(f"{method} {mean:.2f} %" for method, mean in found.items())
         sentences.append(f"{n_way}-way {k_shot}-shot accuracy {over}: {scores}. Guessing gives {100 / n_way:.0f} %.")
-    overall = [pair for pair in paired if pair.get("target") == "mean"] or (paired if len(paired) == 1 else [])
+    overall = [pair for pair in paired if is_mean(pair)] or (paired if len(paired) == 1 else [])
     for pair in overall:
         difference, target, points, interval, _, meaning = paired_cells(pair)
         sentences.append(f"{difference}, {target}: {points} points; the 95 % interval {interval} {meaning}.")
@@ -131,21 +130,18 @@ def duration(seconds: float) -> str:
 
 def facts(record: RunRecord) -> list[tuple[str, str]]:
     """Return (label, value) of what a reader needs to repeat the run; what is not known is left out."""
-    identity, config = record.identity, record.config
-    versions = identity.get("versions")
-    parameters = identity.get("parameters")
-    seed = next(
-        (s for s in (look(config, "seed"), look(config, "train.seed"), identity.get("seed")) if s is not None), None
-    )
+    identity = record.identity
+    parameters, seed = identity.get("parameters"), look(record.config, "seed")
+    versions = [f"{name} {identity[name]}" for name in ("rotogbml", "python", "torch", "numpy") if name in identity]
     seconds = record.timing[-1].get("seconds") if record.timing else None
     known = {
-        "versions": ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else versions,
+        "versions": ", ".join(versions) or None,
+        "machine": identity.get("machine"),
         "training seed": seed,
         "steps": f"{record.train[-1].get('step'):,}" if record.train else None,
         "wall time": duration(float(seconds)) if seconds is not None else None,
         "speed": _speed(record),
         "parameters": f"{parameters:,}" if isinstance(parameters, int) else None,
-        "started": identity.get("started"),
         "folder": record.path.as_posix(),
     }
     return [(label, str(value)) for label, value in known.items() if value is not None]
