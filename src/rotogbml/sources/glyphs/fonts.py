@@ -87,6 +87,7 @@ def _notdef(face: str, em: int) -> bytes:
     return image.tobytes() if image else b""
 
 
+@lru_cache(maxsize=2048)
 def draw(face: str, character: str, em: int) -> np.ndarray | None:
     """Draw one character cleanly at about ``em`` pixels and cut it out.
 

@@ -16,7 +16,7 @@ from rotogbml.seeds import numpy_generator
 Field = Callable[[int, int, "Look", np.random.Generator], np.ndarray]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
-_CONTRAST = 0.42
+_CONTRAST = 0.5
 _LIGHT_JITTER = 0.05
 _TINT_JITTER = 0.02
 
@@ -50,7 +50,7 @@ def look(script: str, seed: int) -> Look:
         if abs((paper - ink) @ _LUMINANCE) >= _CONTRAST:
             break
     tint = rng.normal(size=3)
-    tint *= rng.uniform(0.08, 0.22) / np.abs(tint).max()
+    tint *= rng.uniform(0.04, 0.13) / np.abs(tint).max()
     return Look(
         paper=_triple(paper),
         ink=_triple(ink),
@@ -58,9 +58,9 @@ def look(script: str, seed: int) -> Look:
         tint=_triple(tint),
         period=float(rng.uniform(0.12, 0.4)),
         angle=float(rng.uniform(0, np.pi)),
-        fade=float(rng.uniform(0.0, 0.35)),
+        fade=float(rng.uniform(0.0, 0.25)),
         blur=float(rng.uniform(0.0, 0.7)),
-        noise=float(rng.uniform(0.01, 0.07)),
+        noise=float(rng.uniform(0.01, 0.045)),
         coloured=bool(rng.integers(2)),
     )
 
