@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.sources.containers import Skip
-from rotogbml.sources.examine import Chunk, chunks_of, examine_all, workers_for
+from rotogbml.sources.examine import Chunk, chunks_of
 from rotogbml.sources.job import Finished, Job
 from rotogbml.sources.lock import locked
 from rotogbml.sources.options import PackOptions
@@ -24,6 +24,7 @@ from rotogbml.sources.progress import progress
 from rotogbml.sources.splits import read_split_file
 from rotogbml.sources.summary import PackReport
 from rotogbml.sources.tree import Tree, count_reasons, find_sources
+from rotogbml.sources.workers import examine_all, workers_for
 from rotogbml.sources.writer import remove, replace_folder, restore_folder
 
 WORK = ".work"
@@ -79,12 +80,14 @@ def pack(
         with locked(partial, f"packing into {out}"):
             done, resumed = _examine(tree, options, partial, workers, show)
             skips = sorted([*tree.skips, *(skip for job in done for skip in job.skips)])
-            if strict or not any(job.summary for job in done):
-                # Nothing of it can become a pack, however often the command is repeated.
-                try:
+            try:
+                if strict:
                     _refuse(skips)
-                finally:
-                    remove(partial)
+                if not any(job.summary for job in done):
+                    raise RotogbmlError(f"no usable image under {root}, such as '{skips[0].path}': {skips[0].reason}")
+            except RotogbmlError:
+                remove(partial)  # however often the command is repeated, this will be no pack
+                raise
             digest = _publish(partial, out, skips)
     except OSError as error:
         raise disk_error(error, out, partial) from error

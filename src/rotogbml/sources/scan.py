@@ -9,11 +9,12 @@ from pathlib import Path
 
 from rotogbml.sources.assemble import OTHER_LABEL, SAME_CLASS, select
 from rotogbml.sources.containers import Skip
-from rotogbml.sources.examine import Record, chunks_of, examine_all, workers_for
+from rotogbml.sources.examine import Record, chunks_of
 from rotogbml.sources.packed import SPLITS
 from rotogbml.sources.progress import progress
 from rotogbml.sources.summary import ScanReport, SourceScan
 from rotogbml.sources.tree import FoundSource, count_reasons, find_sources
+from rotogbml.sources.workers import examine_all, workers_for
 
 SIDE = 84
 """Images are decoded in full, to find the damaged ones; the size they would be scaled to tells which are small."""

@@ -66,9 +66,7 @@ class ScanReport:
         from rich.console import Group
         from rich.text import Text
 
-        table = _table(
-            self.root, "source", "classes", "images", "smallest class", "sizes", "same bytes", "two labels", "damaged"
-        )
+        table = _table(self.root, "source", "classes", "images", "smallest", "sizes", "copies", "two labels", "damaged")
         for s in self.sources:
             sizes = " to ".join(dict.fromkeys(f"{w} x {h}" for w, h in s.sizes)) if s.sizes else ""
             counts = (len(s.duplicates), len(s.two_labels), len(s.damaged))
@@ -200,8 +198,8 @@ def _table(title: Path, first: str, *others: str) -> Table:
     table = Table(title=Text(str(title)), box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column(first, overflow="fold")
     for other in others:
-        numeric = other in ("classes", "images", "smallest class", "skipped", "same bytes", "two labels", "damaged")
-        table.add_column(other, justify="right" if numeric else "left", overflow="fold")
+        words = other in ("sizes", "classes by split")
+        table.add_column(other, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     return table
 
 

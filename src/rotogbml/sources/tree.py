@@ -9,13 +9,13 @@ does not explain are skipped and said.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from rotogbml.errors import UsageError
-from rotogbml.sources.containers import ARCHIVE_SUFFIXES, Container, FoundFile, Skip, container_at, shown
+from rotogbml.sources.containers import ARCHIVE_SUFFIXES, Container, FoundFile, Skip, container_at, hidden, shown
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SPLIT_FOLDERS = {
@@ -82,10 +82,13 @@ def find_sources(root: str | Path) -> Tree:
         raise UsageError(f"{root} is neither a folder nor an archive ({kinds}): give the place of the images")
     sources: list[FoundSource] = []
     skips: list[Skip] = []
-    for container, prefix in _containers(outer):
-        found, left = _read(container, prefix, alone=prefix == "")
+    archives = _archives(outer)
+    for container, prefix in [(outer, ""), *((inner, f"{inner.path.name}/") for inner in archives)]:
+        found, left = _read(container, prefix)
         sources += found
-        skips += left
+        skips += [skip for skip in left if not (container is outer and skip.path in {a.path.name for a in archives})]
+        if prefix and not found:
+            skips.append(Skip(prefix[:-1], "an archive without images in class folders"))
     if not sources:
         strays = [skip for skip in skips if not skip.ignored]
         seen = f" ({len(strays)} files lie elsewhere, such as '{strays[0].path}': {strays[0].reason})" if strays else ""
@@ -98,14 +101,12 @@ def find_sources(root: str | Path) -> Tree:
     return Tree(root, tuple(sorted(sources, key=lambda source: source.name)), tuple(sorted(skips)))
 
 
-def _containers(outer: Container) -> Iterator[tuple[Container, str]]:
-    """Yield ROOT itself, then the archives that lie at the top of it, each with the start of its shown paths."""
-    yield outer, ""
-    if outer.kind == "folder":
-        for path in sorted(outer.path.iterdir()):
-            inner = None if path.is_dir() or path.is_symlink() or path.name.startswith(".") else container_at(path)
-            if inner is not None:
-                yield inner, f"{path.name}/"
+def _archives(outer: Container) -> list[Container]:
+    """Return the archives that lie at the top of a folder."""
+    if outer.kind != "folder":
+        return []
+    paths = sorted(p for p in outer.path.iterdir() if p.is_file() and not p.is_symlink() and not hidden(p.name))
+    return [inner for inner in map(container_at, paths) if inner is not None]
 
 
 class _Placed(NamedTuple):
@@ -116,14 +117,15 @@ class _Placed(NamedTuple):
     layout: str
 
 
-def _read(container: Container, prefix: str, alone: bool) -> tuple[list[FoundSource], list[Skip]]:
+def _read(container: Container, prefix: str) -> tuple[list[FoundSource], list[Skip]]:
+    """Return the sources in one container, and what is not taken; ``prefix`` starts every path that is shown."""
     files, skips = container.files()
     images: list[FoundFile] = []
     for file in files:
-        suffix = PurePosixPath(file.path).suffix.lower()
+        suffix = _suffix(file.path)
         if suffix in IMAGE_SUFFIXES:
             images.append(file)
-        elif not (file.path.lower().endswith(ARCHIVE_SUFFIXES) and "/" not in file.path and container.kind == "folder"):
+        else:
             skips.append(Skip(file.path, f"not an image file ({suffix or 'no extension'})", ignored=True))
     own_name = _own_name(container)
     placed, strays = _place(images, own_name)
@@ -131,10 +133,16 @@ def _read(container: Container, prefix: str, alone: bool) -> tuple[list[FoundSou
     groups: dict[str, list[_Placed]] = defaultdict(list)
     for item in placed:
         groups[item.source].append(item)
-    if not alone and len(groups) == 1:
+    if prefix and len(groups) == 1:
         groups = {own_name: next(iter(groups.values()))}
     sources = [_source(name, container, items, prefix) for name, items in groups.items()]
     return sources, [skip._replace(path=prefix + skip.path) for skip in skips]
+
+
+def _suffix(path: str) -> str:
+    """Return what follows the last dot of a file name, in small letters, with the dot."""
+    stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
+    return dot + suffix.lower() if stem else ""
 
 
 def _own_name(container: Container) -> str:
