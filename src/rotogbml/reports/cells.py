@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 Row = Mapping[str, Any]
+T = TypeVar("T", bound=Row)
 
 NOTHING = "–"
 
@@ -68,6 +69,26 @@ def paired_cells(pair: Row) -> list[str]:
         _plain(pair.get("episodes")),
         verdict(pair),
     ]
+
+
+def paired_table(paired: Sequence[Row]) -> tuple[str, Sequence[Column], list[list[str]]]:
+    """Return what is compared, columns and body; methods that all pairs share are said once, not in a column."""
+    body = [paired_cells(pair) for pair in paired]
+    compared = {line[0] for line in body}
+    if len(compared) == 1:
+        return compared.pop(), PAIRED_COLUMNS[1:], [line[1:] for line in body]
+    return "", PAIRED_COLUMNS, body
+
+
+def by_target(rows: Sequence[T]) -> list[T]:
+    """Return the rows with those of one target together; targets and methods keep their order."""
+    order = list(dict.fromkeys(str(row.get("target")) for row in rows))
+    return sorted(rows, key=lambda row: order.index(str(row.get("target"))))
+
+
+def firsts(rows: Sequence[Row]) -> set[int]:
+    """Return the indices where another target begins."""
+    return {i for i, row in enumerate(rows) if i == 0 or row.get("target") != rows[i - 1].get("target")}
 
 
 def best(rows: Sequence[Row]) -> set[int]:

@@ -35,10 +35,9 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class Cosines:
-    """Heat maps of one run and the cosine at which their colour is full; means over pairs by kind."""
+    """Heat maps of one run, and the mean over pairs of each."""
 
     plots: list[Plot]
-    scale: float
     means: list[tuple[str, str]]
 
 
@@ -95,7 +94,8 @@ def norms(record: RunRecord) -> list[Plot]:
     look_of = source_styles(record)
     top = 1.05 * max(known)
     plots = []
-    for title, part, label in (("Norm before ω", before, "norm ‖g‖"), ("Norm after ω", after, "norm ω ‖g‖")):
+    first = "Norm before ω" if after else "Norm of each source"
+    for title, part, label in ((first, before, "norm ‖g‖"), ("Norm after ω", after, "norm ω ‖g‖")):
         if part:
             series = [Series(name, *part[name], look_of[name]) for name in part]
             plots.append(lines(title, series, label, y_limits=(0.0, top)))
@@ -128,17 +128,19 @@ def cosines(record: RunRecord) -> Cosines | None:
     kept = [kind for kind in COSINES if kind not in off and np.isfinite(mean[kind]).any()]
     if not kept:
         return None
-    scale = max(float(np.nanmax(np.abs(mean[kind]))) for kind in kept)
+    top = {kind: float(np.nanmax(np.abs(mean[kind]))) for kind in kept}
+    features = max([top[kind] for kind in kept if kind != "encoder"], default=0.0)
+    scales = {kind: top[kind] if kind == "encoder" else features for kind in kept}
     return Cosines(
-        plots=[heat_map(COSINES[kind], names, mean[kind], scale) for kind in kept],
-        scale=scale,
+        plots=[heat_map(COSINES[kind], names, mean[kind], scales[kind]) for kind in kept],
         means=[(COSINES[kind], signed(total[kind].sum() / count[kind].sum(), 3)) for kind in kept],
     )
 
 
 def source_styles(record: RunRecord) -> dict[str, Style]:
     """Return one style a source for all figures of a run; many sources: those of the extreme ω (or norms) stand out."""
-    norm, weight = _by_source(record, "norm"), _by_source(record, "omega")
+    norm = _by_source(record, "norm")
+    weight = _by_source(record, "omega") if look(record.config, "homogenizer.reweight") else {}
     names = norm.keys() | weight.keys() | _by_source(record, "weighted_norm").keys()
     ends = weight if weight.keys() == names else norm
     return styles({name: ends[name][1][-1] if name in ends else 0.0 for name in sorted(names)})

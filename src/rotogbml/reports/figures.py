@@ -65,7 +65,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Plot:
-    """A finished figure: its SVG, title, what it shows in words, legend as (label, style), least width in pixels."""
+    """A finished figure: its SVG, title, what it shows in words, legend as (label, style), or its colour scale.
+
+    ``scale`` is the value of full colour; ``least`` the least width in pixels.
+    """
 
     svg: str
     title: str
@@ -73,6 +76,7 @@ class Plot:
     legend: list[tuple[str, Style]] = field(default_factory=list)
     more: str = ""
     least: int = 0
+    scale: str = ""
 
 
 def styles(ends: Mapping[str, float]) -> dict[str, Style]:
@@ -125,7 +129,7 @@ def lines(
 
 
 def heat_map(title: str, names: Sequence[str], values: np.ndarray, scale: float) -> Plot:
-    """Draw cosines [n, n] of pairs, lower triangle: full colour at ±``scale``, none at 0, blank where NaN."""
+    """Draw cosines [n, n] of pairs, lower triangle: full colour at ±``scale``, none at 0, a dot where NaN."""
     from matplotlib.patches import Rectangle
 
     n, digits = len(names), 2 if scale >= 0.1 else 3
@@ -140,15 +144,16 @@ def heat_map(title: str, names: Sequence[str], values: np.ndarray, scale: float)
             axes.add_patch(cell)
             if n <= 8:
                 axes.text(column, row, signed(value, digits), ha="center", va="center", fontsize=9.5)
+        for row, column in zip(*np.nonzero(np.tril(~np.isfinite(values), -1)), strict=True):
+            axes.text(column, row, "·", ha="center", va="center", alpha=0.6)
         axes.set(xlim=(-0.5, max(n - 1.5, 0.5)), ylim=(n - 0.5, 0.5), aspect="equal")
         axes.set_xticks(range(n - 1), [_short(name) for name in names[:-1]], rotation=90)
         axes.set_yticks(range(1, n), [_short(name) for name in names[1:]])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
         text = svg.write(figure)
-    least = round(340 * large) if large > 1 else 0
     if not known:
-        return Plot(svg=text, title=title, alt=f"{title}: no pair was measured", least=least)
+        return Plot(svg=text, title=title, alt=f"{title}: no pair was measured")
     low, high = min(known), max(known)
     mean = float(np.mean([value for value, *_ in known]))
     alt = (
@@ -156,7 +161,9 @@ def heat_map(title: str, names: Sequence[str], values: np.ndarray, scale: float)
         f"lowest {signed(low[0], 3)} ({names[low[2]]}, {names[low[1]]}); "
         f"highest {signed(high[0], 3)} ({names[high[2]]}, {names[high[1]]})"
     )
-    return Plot(svg=text, title=title, alt=alt, least=least)
+    return Plot(
+        svg=text, title=title, alt=alt, least=round(340 * large) if large > 1 else 0, scale=f"{scale:.{digits}f}"
+    )
 
 
 def dots(title: str, results: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> Plot:
@@ -177,7 +184,7 @@ def dots(title: str, results: Mapping[str, Mapping[str, tuple[float, float | Non
                     markersize=5,
                     linewidth=1.4,
                 )
-        axes.set_yticks(range(len(targets)), [_short(target, 18) for target in targets])
+        axes.set_yticks(range(len(targets)), [_short(target) for target in targets])
         axes.set_ylim(len(targets) - 0.5, -0.5)
         axes.set_xlabel("accuracy, %")
         axes.grid(axis="x", color=svg.INK, alpha=0.12, linewidth=0.6)
@@ -222,8 +229,10 @@ def _floats(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _short(name: str, most: int = 14) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def _short(name: str, most: int = 18) -> str:
+    """Leave out the middle: names of sources often begin alike."""
+    half = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def signed(value: float, digits: int) -> str:

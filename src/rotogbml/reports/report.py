@@ -73,7 +73,7 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Collect what the template shows, section by section."""
     from rotogbml.reports import cells, course, words
 
-    rows = sorted(_rows(records), key=lambda row: str(row.get("target")))
+    rows = cells.by_target(_rows(records))
     methods = {record.name: words.method_of(record, rows) for record in records}
     return {
         "title": " and ".join(record.name for record in records),
@@ -82,12 +82,11 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "held_out": words.unique(str(row["target"]) for row in rows if row.get("target") is not None),
         "columns": cells.COLUMNS,
         "accuracy": cells.ACCURACY,
-        "rows": [cells.cells(row) for row in rows],
-        "firsts": {i for i, row in enumerate(rows) if i == 0 or row.get("target") != rows[i - 1].get("target")},
+        "rows": [cells.cells(row, names=1) for row in rows],
+        "firsts": cells.firsts(rows),
         "best": cells.best(rows),
         "glance": _glance(rows),
-        "paired_columns": cells.PAIRED_COLUMNS,
-        "paired": [cells.paired_cells(pair) for pair in _paired(records)],
+        "paired": cells.paired_table(_paired(records)),
         "curves": course.curves(records),
         **_episodes(records, methods),
         "evaluations": words.unique(

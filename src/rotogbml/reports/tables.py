@@ -11,13 +11,12 @@ import csv
 import io
 import json
 import math
-import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from rotogbml.errors import UsageError, did_you_mean
-from rotogbml.reports.cells import ACCURACY, COLUMNS, PAIRED_COLUMNS, Column, Row, best, cells, paired_cells
+from rotogbml.reports.cells import ACCURACY, COLUMNS, PAIRED_COLUMNS, Column, Row, best, by_target, cells, paired_cells
+from rotogbml.reports.terminal import text
 
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 CSV_FIELDS = (
@@ -40,45 +39,12 @@ def render(rows: Sequence[Row], paired: Sequence[Row], format: Format) -> str:
     if format not in get_args(Format):
         known = get_args(Format)
         raise UsageError(f"no table format '{format}'{did_you_mean(format, known)}: there are {', '.join(known)}")
-    writer = {"text": _text, "markdown": _markdown, "csv": _csv, "latex": _latex, "json": _json}[format]
+    writer = {"text": text, "markdown": _markdown, "csv": _csv, "latex": _latex, "json": _json}[format]
     return writer(rows, paired)
 
 
-def _text(rows: Sequence[Row], paired: Sequence[Row]) -> str:
-    from rich.console import Console
-
-    buffer = io.StringIO()
-    width = shutil.get_terminal_size((140, 24)).columns
-    console = Console(file=buffer, width=max(width, 60), force_terminal=sys.stdout.isatty(), highlight=False)
-    if not rows:
-        console.print("No result rows.")
-    else:
-        top = best(rows)
-        body = [cells(row) for row in rows]
-        for index in top:
-            body[index][ACCURACY] += " *"
-        console.print(_rich_table(COLUMNS, body, {(index, ACCURACY) for index in top}))
-        console.print("* best mean of its target. queries: in one episode, all classes together.", style="dim")
-    if paired:
-        console.print("\nPaired differences, episode by episode (percentage points)")
-        console.print(_rich_table(PAIRED_COLUMNS, [paired_cells(pair) for pair in paired], set()))
-    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
-
-
-def _rich_table(columns: Sequence[Column], body: Sequence[Sequence[str]], bold: set[tuple[int, int]]) -> Any:
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    for column in columns:
-        table.add_column(column.title, justify="right" if column.number else "left", overflow="fold")
-    for r, line in enumerate(body):
-        table.add_row(*(Text(cell, style="bold" if (r, c) in bold else "") for c, cell in enumerate(line)))
-    return table
-
-
 def _markdown(rows: Sequence[Row], paired: Sequence[Row]) -> str:
+    rows = by_target(rows)
     top = best(rows)
     body = [[_markdown_escape(cell) for cell in cells(row)] for row in rows]
     for index in top:
@@ -97,6 +63,7 @@ def _pipes(columns: Sequence[Column], body: Iterable[Sequence[str]]) -> str:
 
 
 def _latex(rows: Sequence[Row], paired: Sequence[Row]) -> str:
+    rows = by_target(rows)
     top = best(rows)
     body = [[latex_escape(cell) for cell in cells(row)] for row in rows]
     for index in top:
