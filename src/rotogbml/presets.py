@@ -47,7 +47,9 @@ PRESETS: dict[str, Choice] = {
     "learner.first_order": Choice(False, False, "MAML is second order unless asked otherwise."),
     "reweight.beta": Choice(_BETA, _BETA, "The paper's values for its weak and strong setting."),
     "reweight.relative_loss": Choice(
-        "mean", "sum", "With the sum every target is about N^-beta of the mean norm: only renormalisation saves omega."
+        "mean",
+        "sum",
+        "With the sum all targets are too low: nearly all weight goes to the task with the smallest gradient.",
     ),
     "reweight.update": Choice("gradient", "gradient", "GradNorm's sub-gradient, as in eq. 5."),
     "reweight.lr": Choice(0.01, 0.01, "Not given in the paper. 5e-4 would not move omega in a few thousand steps."),

@@ -22,6 +22,7 @@ from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.errors import RotogbmlError
 from rotogbml.evaluation.methods import Spec, load
 from rotogbml.learners import accuracy
+from rotogbml.memory import keep_freed_memory
 from rotogbml.sources.packed import PackedSource
 
 CHUNK = 50
@@ -140,6 +141,7 @@ def _elsewhere(pieces: list[Piece]) -> Iterator[list[float]]:
 
 def serve() -> None:
     """Be the other process: pieces on standard input, one line of accuracies each on standard output."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     try:
         for piece in pickle.loads(sys.stdin.buffer.read()):

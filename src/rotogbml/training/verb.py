@@ -26,6 +26,7 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.errors import UsageError
+from rotogbml.memory import keep_freed_memory
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import GLYPHS, Parts, assemble, default_holdout
 from rotogbml.training.progress import clock
@@ -99,6 +100,7 @@ def train(
         RotogbmlError: the loss is not finite, memory or disk ran out; what was saved is kept.
         Interrupted: stopped from outside, state saved.
     """
+    keep_freed_memory()
     if threads is not None:
         torch.set_num_threads(threads)
     config = resolve(

@@ -1,0 +1,28 @@
+"""Keep freed memory instead of handing it back to the system between two steps.
+
+PyTorch's CPU tensors come from malloc. glibc returns every large block to the system as soon as it is freed, and the
+next step pays for it again, page by page: a quarter of a first-order step's time, more of a second-order one's
+(docs/log.md). Two settings of glibc's own, made inside the process, keep the pages. Peak memory grows by what the
+largest step needed once. ``ROTOGBML_ALLOCATOR=system`` leaves everything as the system has it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_NEVER = 2**31 - 1
+
+
+def keep_freed_memory() -> bool:
+    """Set glibc's malloc to keep what is freed; return whether it was done (only on Linux with glibc)."""
+    if os.environ.get("ROTOGBML_ALLOCATOR") == "system" or not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0)) and bool(mallopt(_M_TRIM_THRESHOLD, _NEVER))
