@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ class RunFolder:
             "numpy": _version("numpy"),
             "python": platform.python_version(),
             "machine": platform.machine(),
+            "command": f"rotogbml train --config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))}",
             "parameters": parameters,
             "sources": digests,
         }

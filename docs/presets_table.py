@@ -1,0 +1,23 @@
+"""Print the table of docs/presets.md from the code: ``python docs/presets_table.py``."""
+
+from __future__ import annotations
+
+from rotogbml.presets import PRESETS, ByShift
+
+
+def shown(value: object) -> str:
+    """Return a value as the table writes it."""
+    if isinstance(value, ByShift):
+        return f"weak `{value.weak}`, strong `{value.strong}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def table() -> str:
+    """Return the Markdown table."""
+    lines = ["| field | default | paper | reason |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | {shown(c.default)} | {shown(c.paper)} | {c.reason} |" for name, c in PRESETS.items()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table())
