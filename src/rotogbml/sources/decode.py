@@ -16,7 +16,7 @@ MAX_PIXELS = 89_478_485
 FILTER = "lanczos"
 """How pictures are scaled, antialiased; recorded with every pack."""
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF")
 _GREY = {"1", "L"}
 _DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
