@@ -58,7 +58,7 @@ def write_as() -> Callable[[Path, Files, str], Path]:
                 for name, data in files.items():
                     archive.writestr(name, data)
             return place
-        with tarfile.open(place, "w:gz" if kind == "tar.gz" else "w") as archive:
+        with tarfile.open(place, "w:gz") if kind == "tar.gz" else tarfile.open(place, "w") as archive:
             for name, data in files.items():
                 info = tarfile.TarInfo(f"./{name}")
                 info.size = len(data)

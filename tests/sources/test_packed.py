@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ CLASSES = ["a", "b", "ü"]
 
 
 def write(folder, images, **changes):
-    arguments = {
+    arguments: dict[str, Any] = {
         "name": folder.name,
         "size": 10,
         "images": images,

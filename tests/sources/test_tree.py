@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rotogbml.errors import UsageError
-from rotogbml.sources.containers import Reader, container_at
+from rotogbml.sources.containers import MAX_BYTES, Reader, container_at
 from rotogbml.sources.tree import count_reasons, find_sources
 
 KINDS = ("folder", "tar", "tar.gz", "zip")
@@ -118,7 +118,14 @@ def test_folder_of_archives(tmp_path, some_files, write_as):
         find_sources(root)
     write_as(root / "notes", {"readme.txt": b"1"}, "zip")
     tree = find_sources(root)
-    assert {name: len(classes) for name, classes in seen(tree).items()} == dict(a=2, b=1, c=1, d=1, e=1, f=1)
+    assert {name: len(classes) for name, classes in seen(tree).items()} == {
+        "a": 2,
+        "b": 1,
+        "c": 1,
+        "d": 1,
+        "e": 1,
+        "f": 1,
+    }
     reasons = {skip.path: skip.reason for skip in tree.skips}
     assert reasons["notes.zip"] == "an archive without images in class folders"
     assert reasons["f/inner.tar"] == "not an image file (.tar)"
@@ -139,9 +146,9 @@ def test_places_that_hold_nothing(tmp_path):
     (tmp_path / "a.rar").write_bytes(b"Rar!")
     with pytest.raises(UsageError, match="neither a folder nor an archive"):
         find_sources(tmp_path / "a.rar")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "loose.png").write_bytes(b"1")
     with pytest.raises(UsageError, match=r"1 files lie elsewhere.*loose\.png"):
-        (tmp_path / "root").mkdir()
-        (tmp_path / "root" / "loose.png").write_bytes(b"1")
         find_sources(tmp_path / "root")
 
 
@@ -215,6 +222,16 @@ class TestEscapes:
         tree = find_sources(root)
         assert tree.sources[0].classes == (r"\xff\xfe", r"x\x1b[31m\n")
         assert contents(tree) == {draw(1), draw(2)}
+
+
+def test_an_enormous_file_is_not_read(tmp_path, some_files, write_as):
+    root = write_as(tmp_path / "root", some_files(["a/x"], 1))
+    with (root / "a/x/huge.png").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    source = find_sources(root).sources[0]
+    huge = source.entries[-1]
+    with pytest.raises(OSError, match="larger than 512 MiB"):
+        Reader(source.container).read(huge.key, huge.size)
 
 
 class TestArchives:

@@ -96,26 +96,26 @@ class Reader:
         self._handle: Any = None
 
     def read(self, key: str | int, size: int) -> bytes:
-        """Return the bytes of a listed file, at most ``MAX_BYTES + 1`` of them.
+        """Return the bytes of a listed file.
 
         Raises:
-            OSError: They cannot be read; the text says why.
+            OSError: They cannot be read, or are too many; the text says why.
         """
-        limit = min(size, MAX_BYTES + 1)
+        if size > MAX_BYTES:
+            raise OSError(f"larger than {MAX_BYTES >> 20} MiB")
         if self.container.kind == "folder":
-            with (self.container.path / str(key)).open("rb") as file:
-                return file.read(MAX_BYTES + 1)
+            return (self.container.path / str(key)).read_bytes()
         try:
             if self._handle is None:
                 self._handle = self._open()
             if self.container.kind == "zip":
                 with self._handle.open(str(key)) as file:
-                    return file.read(limit)
+                    return file.read(size)
             self._handle.seek(int(key))
-            data = self._handle.read(limit)
+            data = self._handle.read(size)
         except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
             raise OSError(f"the archive is damaged here: {error}") from None
-        if len(data) != limit:
+        if len(data) != size:
             raise OSError("the archive ends inside this file")
         return data
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from rotogbml.sources.containers import MAX_BYTES
-
 MAX_PIXELS = 89_478_485
 """A quarter of a GiB as RGB; Pillow warns of a decompression bomb from here on."""
 FILTER = "lanczos"
@@ -59,8 +57,6 @@ def decode(data: bytes, side: int) -> Decoded:
     """
     if not data:
         raise BadImageError("empty file")
-    if len(data) > MAX_BYTES:
-        raise BadImageError(f"larger than {MAX_BYTES >> 20} MiB")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -72,9 +72,10 @@ def pack(
         options.split(source, source.classes)  # what is wrong with the split is said before the work
     if strict:
         _refuse(tree.skips)
-    out = check_out(Path(out), tree)
+    out = Path(out).resolve()
     partial = out.with_name(f".{out.name}.partial")
     try:
+        check_out(out, tree)
         restore_folder(out)
         partial.mkdir(parents=True, exist_ok=True)
         with locked(partial, f"packing into {out}"):

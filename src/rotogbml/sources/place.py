@@ -14,27 +14,26 @@ SKIPPED_FILE = "skipped.csv"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def check_out(out: Path, tree: Tree) -> Path:
-    """Return the place of a pack in full.
+def check_out(out: Path, tree: Tree) -> None:
+    """Refuse a place where a pack would harm something.
 
     Raises:
         UsageError: It holds something that is no pack, or lies inside the images' folder, or a source has a name
             that a pack cannot hold.
     """
-    out, root = out.resolve(), tree.root.resolve()
+    root = tree.root.resolve()
     if out == root or (root.is_dir() and out.is_relative_to(root)):
         raise UsageError(f"OUT {out} lies inside ROOT {root}: give a place of its own, nothing was written")
     for source in tree.sources:
         if source.name == SKIPPED_FILE:
             raise UsageError(f"a source cannot be named '{SKIPPED_FILE}': rename its folder")
     if not out.exists():
-        return out
+        return
     if not out.is_dir():
         raise UsageError(f"OUT {out} is a file: give another place, nothing was written")
     for item in sorted(out.iterdir()):
         if not (item.name in (SKIPPED_FILE, ".DS_Store") or (item / SOURCE_FILE).is_file()):
             raise UsageError(f"OUT {out} is no pack, it holds '{item.name}': give another place, nothing was written")
-    return out
 
 
 def check_space(partial: Path, needed: int) -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from queue import SimpleQueue
@@ -40,7 +41,7 @@ def examine_all(chunks: Iterable[Chunk], workers: int) -> Iterator[tuple[Chunk, 
         RotogbmlError: A worker process died.
         OSError: The pixels could not be written.
     """
-    if workers == 1:
+    if workers == 1 or not sys.executable:
         with Examiner() as examiner:
             for chunk in chunks:
                 yield chunk, examiner.examine(chunk)
@@ -70,8 +71,10 @@ def examine_all(chunks: Iterable[Chunk], workers: int) -> Iterator[tuple[Chunk, 
                 yield running.pop(done), done.result()
     finally:
         for process in processes:
-            process.stop()
+            process.kill()  # a thread that waits for its answer wakes up
         threads.shutdown(wait=True, cancel_futures=True)
+        for process in processes:
+            process.close()
 
 
 class _Worker:
@@ -105,10 +108,14 @@ class _Worker:
             raise answer
         return answer
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End the process, whatever it is doing."""
         self._process.kill()
-        self._process.wait()
+
+    def close(self) -> None:
+        """Forget the ended process."""
+        with suppress(OSError), self._process:  # what could not be sent to it any more is no loss
+            pass
 
 
 def serve() -> None:
