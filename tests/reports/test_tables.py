@@ -8,8 +8,8 @@ import re
 import pytest
 
 from rotogbml.errors import UsageError
-from rotogbml.reports import render
-from rotogbml.reports.cells import best, shorten, verdict
+from rotogbml.evaluation.cells import best, shorten, verdict
+from rotogbml.evaluation.tables import render
 
 from .conftest import result_row
 

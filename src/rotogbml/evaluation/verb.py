@@ -16,10 +16,11 @@ from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.examples import write_examples
 from rotogbml.evaluation.methods import Adapted, Spec, check_head, load
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
+from rotogbml.evaluation.tables import Format, render
 from rotogbml.evaluation.work import Test, accuracies
-from rotogbml.reports.tables import Format, render
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.assemble import open_sources
+from rotogbml.training.run import RunFolder
 from rotogbml.training.validation import mean_ci95
 
 Split = Literal["auto", "train", "val", "test", "all"]
@@ -71,7 +72,11 @@ def evaluate(
     """
     if episodes < 2:
         raise UsageError(f"episodes is {episodes}: an interval needs at least 2, the literature takes 600")
-    specs = [Spec("run", run, checkpoint, test_steps) for run in dict.fromkeys(runs)]
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}: give at least 1, or leave it out to use all cores")
+    load.cache_clear()  # a run may have been trained on since
+    runs = list(dict.fromkeys(runs))
+    specs = [Spec("run", run, checkpoint, test_steps) for run in runs]
     configs = [spec.config() for spec in specs]
     first = configs[0]
     way = first.episodes.n_way if n_way is None else n_way
@@ -84,7 +89,7 @@ def evaluate(
 
     found = open_sources(first.sources if sources is None else sources)
     tests = [
-        Test(found[name], _split(found[name], split, configs, runs), way, shot, query, seed)
+        Test(found[name], _split(found[name], split, runs), way, shot, query, seed)
         for name in _targets(target, first, found)
     ]
     for test in tests:
@@ -119,9 +124,9 @@ def _targets(target: list[str] | None, first: RunConfig, found: dict[str, Packed
     return names
 
 
-def _split(source: PackedSource, split: Split, configs: list[RunConfig], runs: list[str]) -> str:
+def _split(source: PackedSource, split: Split, runs: list[str]) -> str:
     """Return which of the target's classes may be tested honestly."""
-    trained_on = [run for run, config in zip(runs, configs, strict=False) if source.name not in config.holdout]
+    trained_on = [run for run in runs if source.name in _trained_sources(run)]
     if split == "auto":
         if source.classes_of("test"):
             return "test"
@@ -153,7 +158,7 @@ def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig) -> Row:
     trained = spec.kind == "run"
     return Row(
         method=spec.name,
-        run=Path(spec.run).name if trained else "",
+        run=names[spec] if trained else "",
         target=test.source.name,
         split=test.split,
         classes=len(test.source.classes_of(test.split)),
@@ -167,14 +172,14 @@ def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig) -> Row:
         ci95=ci95,
         training_seed=config.seed,
         test_seed=test.seed,
-        sources=_trained_sources(config) if trained else [],
+        sources=_trained_sources(spec.run) if trained else [],
         steps=method.step if isinstance(method, Adapted) else 0,
         checkpoint=spec.checkpoint if trained else "",
     )
 
 
-def _trained_sources(config: RunConfig) -> list[str]:
-    return [name for name in open_sources(config.sources) if name not in config.holdout]
+def _trained_sources(run: str) -> list[str]:
+    return list(RunFolder(Path(run)).read_record().get("sources", {}))
 
 
 def _pairs(a: Spec, b: Spec, tests: list[Test], scores: dict[tuple[Spec, str], np.ndarray]) -> list[Paired]:

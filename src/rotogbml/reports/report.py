@@ -71,7 +71,8 @@ def page(records: Sequence[RunRecord], command: str) -> str:
 
 def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Collect what the template shows, section by section."""
-    from rotogbml.reports import cells, course, words
+    from rotogbml.evaluation import cells
+    from rotogbml.reports import course, words
 
     rows = cells.by_target(_rows(records))
     methods = {record.name: words.method_of(record, rows) for record in records}

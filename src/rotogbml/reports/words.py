@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rotogbml.reports.cells import NOTHING, Row, is_mean, paired_cells
+from rotogbml.evaluation.cells import NOTHING, Row, is_mean, paired_cells
 from rotogbml.reports.record import RunRecord, unique
 
 BASELINES = ("untrained encoder", "nearest prototype on pixels")

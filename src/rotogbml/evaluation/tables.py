@@ -15,8 +15,18 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args
 
 from rotogbml.errors import UsageError, did_you_mean
-from rotogbml.reports.cells import ACCURACY, COLUMNS, PAIRED_COLUMNS, Column, Row, best, by_target, cells, paired_cells
-from rotogbml.reports.terminal import text
+from rotogbml.evaluation.cells import (
+    ACCURACY,
+    COLUMNS,
+    PAIRED_COLUMNS,
+    Column,
+    Row,
+    best,
+    by_target,
+    cells,
+    paired_cells,
+)
+from rotogbml.evaluation.terminal import text
 
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 CSV_FIELDS = (

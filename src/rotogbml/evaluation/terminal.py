@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rotogbml.reports.cells import (
+from rotogbml.evaluation.cells import (
     ACCURACY,
     COLUMNS,
     Column,
