@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rotogbml._version import __version__
+from rotogbml.complaints import plain
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except RotogbmlError as error:
-        print(f"rotogbml: {error}", file=sys.stderr)
+        print(f"rotogbml: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         print(f"rotogbml: {stop or 'interrupted'}", file=sys.stderr)
@@ -128,7 +128,8 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
 
     class Parser(ArgumentParser):
         def error(self, message: str | BaseException, ex: BaseException | None = None) -> NoReturn:  # type: ignore[override]
-            raise UsageError(_plain(str(message), self))
+            # Raw: the parsers of nested groups are of this class too, and what they say is quoted by the outer one.
+            raise UsageError(str(message))
 
     parser = Parser(prog=f"rotogbml {name}", description=(inspect.getdoc(call) or "").split("\n")[0])
     if verb.config:
@@ -154,7 +155,10 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
             parser.add_argument(flag, type=str, help=described.get(key, ""))
             by_hand.append(key)
     parser.add_function_arguments(call, as_positional=False, skip=set(by_hand), fail_untyped=True)
-    parsed = parser.instantiate(parser.parse_args(_sugar(arguments)))
+    try:
+        parsed = parser.instantiate(parser.parse_args(_sugar(arguments)))
+    except UsageError as error:
+        raise UsageError(plain(str(error), parser.prog, _known_options(parser))) from None
     return {key: parsed[key] for key in inspect.signature(call).parameters}
 
 
@@ -191,30 +195,6 @@ def _descriptions(call: Callable[..., Any]) -> dict[str, str]:
     from docstring_parser import parse
 
     return {p.arg_name: (p.description or "").replace("\n", " ") for p in parse(inspect.getdoc(call) or "").params}
-
-
-def _plain(message: str, parser: ArgumentParser) -> str:
-    """Return the parser's complaint in one line, with the nearest known option where one was misspelt."""
-    known = _known_options(parser)
-    unknown = re.search(
-        r"[Uu]nrecognized arguments:\s*(\S+)|Option '([^']+)' is not accepted|Key '([^']+)' is not", message
-    )
-    if unknown:
-        wrong = next(part for part in unknown.groups() if part).split("=")[0]
-        where = re.findall(r'Parser key "([^"]+)"', message)
-        prefix = ".".join(dict.fromkeys(where))
-        key = wrong.lstrip("-")
-        full = f"{prefix}.{key}" if prefix and not key.startswith(f"{prefix}.") else key
-        return f"unknown option '{full}'{did_you_mean(full, known)}: see {parser.prog} --help"
-    lines = [line.strip(" -") for line in message.splitlines() if line.strip()]
-    where = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
-    value = re.findall(r"Given value: (.*)|Got value: (.*)", message)
-    if where and value:
-        shown = next(part for part in value[0] if part)
-        expected = [line for line in lines if line.startswith("Expected a")]
-        said = "; ".join(dict.fromkeys(line.split(". Got value")[0] for line in expected)) or lines[-1]
-        return f"option '{where}' cannot be {shown}: {said}"
-    return " ".join(lines)
 
 
 def _known_options(parser: ArgumentParser) -> list[str]:
