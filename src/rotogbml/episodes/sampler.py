@@ -63,6 +63,7 @@ class EpisodeSampler:
 
     def batch(self, step: int) -> tuple[Episode, ...]:
         """Return the N episodes of a step: a pure function of (seed, split, step)."""
+        step = int(step)  # NumPy's integers would name other streams
         rng = numpy_generator(self.seed, "minibatch", self.split, step)
         shots = [int(rng.integers(self.k_low, self.k_high + 1)) for _ in range(self.tasks_per_batch)]
         return tuple(self._episode(source, k, step, i) for i, (source, k) in enumerate(self._mixed(shots, rng)))
@@ -120,53 +121,67 @@ class EpisodeSampler:
     def _classes(self, source: PackedSource, k: int) -> list[int]:
         """Classes of the split that hold k + n_query images; worked out once for each k."""
         if k not in self._enough:
-            self._enough[k] = {each.name: self._count(each, k) for each in self.sources}
+            self._enough[k] = {
+                each.name: [c for c in each.classes_of(self.split) if len(each.rows(c)) >= k + self.n_query]
+                for each in self.sources
+            }
         return self._enough[k][source.name]
-
-    def _count(self, source: PackedSource, k: int) -> list[int]:
-        enough = [c for c in source.classes_of(self.split) if len(source.rows(c)) >= k + self.n_query]
-        if len(enough) < self.n_way:
-            log.warning(
-                "%s is left out of %d-way %d-shot draws: %d of its '%s' classes hold %d + %d images",
-                *(source.name, self.n_way, k, len(enough), self.split, k, self.n_query),
-            )
-        return enough
 
     def _able(self, k: int) -> list[PackedSource]:
         return [source for source in self.sources if len(self._classes(source, k)) >= self.n_way]
+
+    def _say_who_is_left_out(self) -> None:
+        """Say of each source, once, from which number of shots on it cannot serve."""
+        for source in self.sources:
+            for k in range(self.k_low, self.k_high + 1):
+                enough = len(self._classes(source, k))
+                if enough < self.n_way:
+                    log.warning(
+                        "%s is left out of %d-way tasks of %d shots and more: %d '%s' classes hold %d + %d images",
+                        *(source.name, self.n_way, k, enough, self.split, k, self.n_query),
+                    )
+                    break
 
     def _check(self) -> None:
         if self.n_way < 2:
             raise UsageError(f"n_way is {self.n_way}: a task needs at least 2 classes")
         if not 1 <= self.k_low <= self.k_high:
-            raise UsageError(
-                f"k_shot is {[self.k_low, self.k_high]}: give a number ≥ 1, or [low, high] with low ≤ high"
-            )
+            given = self.k_low if self.k_low == self.k_high else [self.k_low, self.k_high]
+            raise UsageError(f"k_shot is {given}: give a number ≥ 1, or [low, high] with low ≤ high")
         if self.n_query < 1 or self.tasks_per_batch < 1:
             raise UsageError(f"n_query is {self.n_query}, tasks_per_batch is {self.tasks_per_batch}: both must be ≥ 1")
         if not self.sources:
             raise UsageError(f"no source to draw '{self.split}' episodes from: name at least one with --sources")
-        if self.mix == "one-source-per-task" and self.tasks_per_batch > 1 and len(self.sources) == 1:
+        for k in (self.k_low, self.k_high):
+            if not self._able(k):
+                raise UsageError(self._why_none(k))
+        able = self._able(self.k_low)
+        if self.mix == "one-source-per-task" and self.tasks_per_batch > 1 and len(able) == 1:
+            others = (
+                "" if len(self.sources) == 1 else f" (the others lack classes or images for {self.n_way}-way tasks)"
+            )
             raise UsageError(
-                f"mix 'one-source-per-task' needs two sources or more, here is only '{self.sources[0].name}': "
+                f"mix 'one-source-per-task' needs two sources or more, here is only '{able[0].name}'{others}: "
                 "add sources, or take --shift weak (or --episodes.mix single-source)"
             )
-        for k in {self.k_low, self.k_high}:
-            if not any(len(self._classes(source, k)) >= self.n_way for source in self.sources):
-                raise UsageError(self._why_none(k))
+        self._say_who_is_left_out()
 
     def _why_none(self, k: int) -> str:
         """Say whether classes or images are lacking, and how many there would be."""
-        best = max(self.sources, key=lambda source: len(source.classes_of(self.split)))
-        classes = best.classes_of(self.split)
-        if len(classes) < self.n_way:
+        sizes = {
+            source.name: sorted((len(source.rows(c)) for c in source.classes_of(self.split)), reverse=True)
+            for source in self.sources
+        }
+        most = max(sizes, key=lambda name: len(sizes[name]))
+        if len(sizes[most]) < self.n_way:
             return (
                 f"n_way is {self.n_way}, but no source has so many '{self.split}' classes "
-                f"(most: '{best.name}' with {len(classes)}): lower --episodes.n_way or add classes"
+                f"(most: '{most}' with {len(sizes[most])}): lower n_way or add classes"
             )
-        sizes = sorted((len(best.rows(c)) for c in classes), reverse=True)
+        nth = {name: each[self.n_way - 1] for name, each in sizes.items() if len(each) >= self.n_way}
+        best = max(nth, key=nth.__getitem__)
         return (
-            f"k_shot + n_query is {k} + {self.n_query} = {k + self.n_query} images a class, but in '{best.name}' the "
-            f"{self.n_way}th largest '{self.split}' class has {sizes[self.n_way - 1]}: "
-            "lower --episodes.n_query or --episodes.k_shot, or add images"
+            f"k_shot + n_query is {k} + {self.n_query} = {k + self.n_query} images a class, but no source has "
+            f"{self.n_way} '{self.split}' classes of so many (nearest: '{best}', whose {self.n_way} largest have "
+            f"{nth[best]} or more): lower n_query or k_shot, or add images"
         )
