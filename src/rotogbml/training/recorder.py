@@ -124,6 +124,14 @@ class Recorder:
         """
         for name, part in state.items():
             setattr(self, name, part)
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Cut off what stands in the metrics file beyond this recorder's state.
+
+        Raises:
+            RotogbmlError: the file is shorter than that.
+        """
         length = self.metrics.stat().st_size if self.metrics.exists() else 0
         if length < self.bytes:
             raise RotogbmlError(

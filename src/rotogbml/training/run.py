@@ -25,7 +25,7 @@ from rotogbml.config import (
 )
 from rotogbml.errors import UsageError
 from rotogbml.files import write_atomic
-from rotogbml.sources.packed import PackedSource
+from rotogbml.sources.packed import PackedSource, pack_digest
 
 # What may differ between a run and its continuation: how long it is, and how often it is saved.
 _FREE = ("steps", "minutes", "outer.checkpoint_seconds")
@@ -44,7 +44,7 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """Versions, digests of the sources, number of parameters."""
+        """Versions, digests of the sources, image size, number of parameters."""
         return self.path / "run.json"
 
     @property
@@ -64,28 +64,36 @@ class RunFolder:
             UsageError: this is no run folder, or its configuration cannot be read.
         """
         try:
-            tree = yaml.safe_load(self.config.read_text())
-        except FileNotFoundError:
+            tree = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
             raise UsageError(
                 f"{self.path} is no run folder (no config.yaml in it): make one with 'rotogbml train'"
             ) from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise self._unreadable(error) from error
         try:
             return config_from(tree)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"{self.config} cannot be read as a run's configuration: {error}") from error
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: Exception) -> UsageError:
+        return UsageError(f"{self.config} cannot be read as a run's configuration ({error}): put it back as it was")
 
     def claim(self, config: RunConfig, sources: dict[str, PackedSource], parameters: int, resume: bool) -> None:
         """Make the folder this run's, or check that it already is.
 
         Raises:
             UsageError: the folder holds something else, another run, or this run on other images.
+            RotogbmlError: the folder cannot be written.
         """
-        digests = {name: source.digest for name, source in sorted(sources.items())}
+        packs = {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
+        if self.path.is_file():
+            raise UsageError(f"{self.path} is a file: choose another --out")
         if self.config.exists():
-            self._check_same(config, digests, resume)
-        elif self.path.exists() and any(self.path.iterdir()):
+            self._check_same(config, packs, resume)
+        # A kill during the very first write leaves a partial file and nothing else.
+        elif self.path.exists() and any(not file.name.endswith(".partial") for file in self.path.iterdir()):
             raise UsageError(f"{self.path} holds files but no run: choose another --out, or empty it yourself")
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
         write_atomic(self.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
         record = {
             "rotogbml": __version__,
@@ -95,11 +103,26 @@ class RunFolder:
             "machine": platform.machine(),
             "command": f"rotogbml train --config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))}",
             "parameters": parameters,
-            "sources": digests,
+            "size": next(iter(sources.values())).size,
+            "sources": {name: source.digest for name, source in sorted(sources.items())},
+            "packs": packs,
         }
         write_atomic(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
-    def _check_same(self, config: RunConfig, digests: dict[str, str], resume: bool) -> None:
+    def read_record(self) -> dict[str, Any]:
+        """Return versions, sources and the like; empty where a kill fell before it was written.
+
+        Raises:
+            UsageError: it is damaged.
+        """
+        try:
+            return json.loads(self.record.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{self.record} cannot be read ({error}): put it back as it was") from error
+
+    def _check_same(self, config: RunConfig, packs: dict[str, str], resume: bool) -> None:
         if not resume:
             raise UsageError(f"{self.path} already holds a run and --resume false was given: choose another --out")
         there, here = flat(asdict(self.read_config())), flat(asdict(config))
@@ -109,11 +132,11 @@ class RunFolder:
                     f"{self.path} holds another run ({name} is {there.get(name)} there, {here.get(name)} here): "
                     "choose another --out, or give that run's options to go on with it"
                 )
-        saved = json.loads(self.record.read_text())["sources"] if self.record.exists() else digests
-        changed = sorted(name for name in digests if saved.get(name) != digests[name])
+        saved = self.read_record().get("packs", packs)
+        changed = sorted(name for name in saved.keys() | packs.keys() if saved.get(name) != packs.get(name))
         if changed:
             raise UsageError(
-                f"the images of '{changed[0]}' are not those {self.path} was trained on: "
+                f"the images or classes of '{changed[0]}' are not those {self.path} was trained on: "
                 "put that pack back, or choose another --out"
             )
 

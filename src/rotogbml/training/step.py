@@ -49,7 +49,7 @@ def meta_step(
     stats = TaskStatistics(
         sources=sources,
         losses=torch.stack([o.loss for o in outcomes]),
-        norms=theta_gradients.norm(dim=1),
+        norms=theta_gradients.norm(dim=1, dtype=torch.float64),  # squares of large ones leave float32
         feature_gradients=torch.stack([o.feature_gradient for o in outcomes]),
     )
 

@@ -6,8 +6,10 @@ Episodes, augmentation and masks are pure functions of (seed, step), so nothing 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
+from collections.abc import Generator
 from typing import Any
 
 import torch
@@ -42,7 +44,9 @@ class Trainer:
         self.best = -math.inf
         self.seconds = 0.0
         saved = checkpoint.newest(folder.checkpoints)
-        if saved is not None:
+        if saved is None:
+            self.recorder.rewind()
+        else:
             self.load_state_dict(saved)
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,28 +79,24 @@ class Trainer:
         """Return a digest of weights, Adam, ω, γ and metrics: what two equal runs share, and no clock."""
         state = {k: v for k, v in self.state_dict().items() if k != "seconds"}
         metrics = self.recorder.metrics
-        return checkpoint.digest([state, metrics.read_text() if metrics.exists() else ""])
+        return checkpoint.digest([state, metrics.read_text(encoding="utf-8") if metrics.exists() else ""])
 
     def fit(self) -> None:
         """Train to the configured number of steps or minutes.
 
         Raises:
             Interrupted: a signal came; the state is saved.
-            RotogbmlError: a loss is not finite, or the disk is full; the last good state is saved.
+            RotogbmlError: a loss is not finite, or memory or disk are full; the last checkpoint is kept.
         """
         c, outer = self.config, self.config.outer
         began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
         shown = TrainingProgress(c.steps, c.minutes, self.step)
-        with Watch() as watch, shown:
+        with Watch() as watch, shown, saying_what_to_lower():
+            if self.step == 0:  # whatever happens from here on, there is a checkpoint
+                self.save()
             while not self._done():
-                try:
-                    episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step))
-                    record = meta_step(self.parts, self.psi, self.optimizer, episodes, self.step)
-                except RotogbmlError:
-                    self.save()
-                    raise
-                except (MemoryError, RuntimeError) as error:
-                    raise _out_of_memory(error) from error
+                episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step))
+                record = meta_step(self.parts, self.psi, self.optimizer, episodes, self.step)
                 self.step += 1
                 self.recorder.add(record)
                 now = time.monotonic()
@@ -166,14 +166,24 @@ class Trainer:
         return max(0.0, min(by_clock, by_steps))
 
 
-def _out_of_memory(error: Exception) -> Exception:
-    """Return an error for people where memory ran out, else the error itself."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "not enough memory" in str(error):
-        return RotogbmlError(
-            "out of memory: lower --learner.inner_steps or --episodes.n_query, take --learner.first_order true, "
-            "or pack smaller images; the last checkpoint is kept"
-        )
-    return error
+@contextlib.contextmanager
+def saying_what_to_lower() -> Generator[None]:
+    """Turn running out of memory into an error for people.
+
+    Raises:
+        RotogbmlError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # On a processor torch raises a bare RuntimeError; its words differ between systems.
+        said = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(s in str(error) for s in said):
+            raise
+        raise RotogbmlError(
+            "out of memory: lower --learner.inner_steps, --episodes.n_query or --encoder.width, take "
+            "--learner.first_order true, or pack smaller images; the last checkpoint is kept"
+        ) from error
 
 
 @torch.no_grad()

@@ -29,21 +29,27 @@ class Validation:
 
     Args:
         samplers: one for each source with validation classes, by name; may be empty.
-        episodes: how many in all.
+        episodes: how many in all, at least one of each source.
     """
 
     def __init__(self, samplers: dict[str, EpisodeSampler], episodes: int) -> None:
-        self.samplers, self.episodes = samplers, episodes
+        self.samplers = samplers
+        self.each = max(1, episodes // max(1, len(samplers)))
+        """Episodes of one source."""
+
+    @property
+    def episodes(self) -> int:
+        """Episodes in all: as asked for, as far as it divides among the sources."""
+        return self.each * len(self.samplers)
 
     def __bool__(self) -> bool:
         """Whether there is anything to validate on."""
-        return bool(self.samplers) and self.episodes > 0
+        return bool(self.samplers)
 
     def __call__(self, learner: Learner, psi: Psi) -> tuple[float, float, dict[str, float]]:
         """Return mean accuracy, its 95 % half width, and the mean of each source."""
-        each = max(1, self.episodes // len(self.samplers))
         scores = {
-            name: accuracies(learner, psi, (sampler.batch(i)[0] for i in range(each)))
+            name: accuracies(learner, psi, (sampler.batch(i)[0] for i in range(self.each)))
             for name, sampler in self.samplers.items()
         }
         mean, ci95 = mean_ci95(np.concatenate(list(scores.values())))

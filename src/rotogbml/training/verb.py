@@ -32,7 +32,7 @@ from rotogbml.training.assemble import GLYPHS, Parts, assemble, default_holdout
 from rotogbml.training.progress import clock
 from rotogbml.training.run import RunFolder, method_name
 from rotogbml.training.step import meta_step
-from rotogbml.training.trainer import Trainer
+from rotogbml.training.trainer import Trainer, saying_what_to_lower
 
 DEFAULT_STEPS = 10_000
 
@@ -102,6 +102,8 @@ def train(
     """
     keep_freed_memory()
     if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads is {threads}: give at least 1, or leave it out to use all cores")
         torch.set_num_threads(threads)
     config = resolve(
         RunConfig(
@@ -120,29 +122,27 @@ def train(
             outer=outer,
         )
     )
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise UsageError("accelerator is cuda, but torch sees no such GPU here: leave --accelerator out, or take cpu")
     fabric = Fabric(accelerator=accelerator, devices=1)
     fabric.launch()
     parts = assemble(config, fabric.device)
-    console = Console()
     if dry_run:
-        return _dry_run(parts, console)
+        return _dry_run(parts)
     folder = RunFolder(Path(out))
-    found = checkpoint.newest(folder.checkpoints) is not None
-    if resume == "true" and not found:
+    if resume == "true" and checkpoint.newest(folder.checkpoints) is None:
         raise UsageError(
             f"--resume true, but there is no checkpoint in {folder.checkpoints}: leave --resume out to start"
         )
     parameters = sum(p.numel() for p in parts.learner.network.psi().tensors())
     folder.claim(config, parts.sources, parameters, resume != "false")
     trainer = Trainer(parts, folder)
-    _announce(parts, trainer.step, console)
+    _announce(parts, trainer.step)
     trainer.fit()
     best = trainer.best if math.isfinite(trainer.best) else None
     digest = trainer.digest()
     said = "no validation classes" if best is None else f"best validation {best:.1%}"
-    console.print(
-        f"{trainer.step} steps in {clock(trainer.seconds)}, {said}, digest {digest[:16]}: {out}", highlight=False
-    )
+    print(f"{trainer.step} steps in {clock(trainer.seconds)}, {said}, digest {digest[:16]}: {out}")
     return TrainReport(out, trainer.step, trainer.seconds, best, digest)
 
 
@@ -164,45 +164,53 @@ def resolve(config: RunConfig) -> RunConfig:
         if getattr(c.outer, name) < 1:
             raise UsageError(f"outer.{name} is {getattr(c.outer, name)}: it must be at least 1")
 
+    if c.encoder.width < 1:
+        raise UsageError(f"encoder.width is {c.encoder.width}: it must be at least 1")
+
     def fill(part: Any, group: str) -> Any:
         return None if part is None else presets.fill(part, group, c.preset, c.shift)
 
+    outer = fill(c.outer, "outer")
+    if not 0 < outer.meta_lr < math.inf:
+        raise UsageError(f"outer.meta_lr is {outer.meta_lr}: it must be above 0 and finite")
     return dataclasses.replace(
         c,
         episodes=fill(episodes, "episodes"),
         learner=fill(c.learner, "learner"),
         homogenizer=fill(c.homogenizer, "homogenizer"),
         isi=fill(c.isi, "isi"),
-        outer=fill(c.outer, "outer"),
+        outer=outer,
     )
 
 
-def _announce(parts: Parts, start: int, console: Console) -> None:
+def _announce(parts: Parts, start: int) -> None:
     """Say what is trained on what, before it starts."""
     c = parts.config
     classes = sum(len(s.classes_of("train")) for s in parts.sources.values())
     length = f"{c.steps} steps" if c.steps is not None else f"{c.minutes:g} minutes"
-    console.print(
-        f"{method_name(c)}, {c.encoder.name}-{c.encoder.width}, {c.episodes.n_way}-way {c.episodes.k_shot}-shot, "
+    k = c.episodes.k_shot
+    shots = k if isinstance(k, int) else f"{k[0]} to {k[1]}"
+    print(
+        f"{method_name(c)}, {c.encoder.name}-{c.encoder.width}, {c.episodes.n_way}-way {shots}-shot, "
         f"N = {c.episodes.tasks_per_batch}, norm {c.encoder.norm}, seed {c.seed}: {length}"
-        + (f" from step {start}" if start else ""),
-        highlight=False,
+        + (f" from step {start}" if start else "")
     )
-    console.print(f"training sources ({classes} classes): {', '.join(parts.sources)}", highlight=False)
+    print(f"training sources ({classes} classes): {', '.join(parts.sources)}")
     if c.holdout:
-        console.print(f"held out: {', '.join(c.holdout)}", highlight=False)
+        print(f"held out: {', '.join(c.holdout)}", flush=True)
 
 
-def _dry_run(parts: Parts, console: Console) -> TrainReport:
+def _dry_run(parts: Parts) -> TrainReport:
     """Try two steps and say what a run would take; nothing is written."""
     c = parts.config
     psi = parts.learner.network.psi()
     optimizer = torch.optim.Adam(psi.tensors(), lr=0.0)
     seconds = []
-    for step in range(3):  # the first one also loads libraries and reserves memory
-        began = time.perf_counter()
-        meta_step(parts, psi, optimizer, tuple(e.to(parts.device) for e in parts.sampler.batch(step)), step)
-        seconds.append(time.perf_counter() - began)
+    with saying_what_to_lower():
+        for step in range(3):  # the first one also loads libraries and reserves memory
+            began = time.perf_counter()
+            meta_step(parts, psi, optimizer, tuple(e.to(parts.device) for e in parts.sampler.batch(step)), step)
+            seconds.append(time.perf_counter() - began)
     each = min(seconds[1:])
     steps = c.steps if c.steps is not None else max(1, int(60 * (c.minutes or 0) / each))
     table = Table(title="dry run: nothing was written", title_justify="left")
@@ -220,5 +228,5 @@ def _dry_run(parts: Parts, console: Console) -> TrainReport:
     }
     for name, shown in rows.items():
         table.add_row(name, shown)
-    console.print(table)
+    Console().print(table)
     return TrainReport("", 0, sum(seconds), None, "")
