@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,15 +85,31 @@ def load(spec: Spec, size: int) -> Method:
     """
     if spec.kind == "pixels":
         return PixelPrototypes()
+    folder = RunFolder(Path(spec.run))
+    trained_size = folder.read_record().get("size", size)
+    if trained_size != size:
+        raise UsageError(
+            f"{spec.run} was trained on images of {trained_size} px, the target has {size} px: "
+            f"pack the target with --size {trained_size}"
+        )
     learner = build_learner(spec.config(), size, spec.test_steps)
     psi = learner.network.psi()
     if spec.kind == "untrained":
         return Adapted(learner, psi, 0)
-    path = RunFolder(Path(spec.run)).checkpoints / f"{spec.checkpoint}.pt"
+    path = folder.checkpoints / f"{spec.checkpoint}.pt"
     state = checkpoint.load(path)
     for room, group in (("theta", psi.theta), ("phi", psi.phi)):
         fill(group, state[room], path)
     return Adapted(learner, psi, state["step"])
+
+
+def run_names(runs: Sequence[str]) -> dict[str, str]:
+    """Return what to call each run: its folder's name, behind as many folders above it as tell the runs apart."""
+    parts = {run: Path(run).resolve().parts for run in runs}
+    depth = 1
+    while len({each[-depth:] for each in parts.values()}) < len(set(parts.values())):
+        depth += 1
+    return {run: "/".join(each[-depth:]) for run, each in parts.items()}
 
 
 def check_head(config: RunConfig, run: str, n_way: int) -> None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.examples import write_examples
-from rotogbml.evaluation.methods import Adapted, Spec, check_head, load
+from rotogbml.evaluation.methods import Adapted, Spec, check_head, load, run_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.tables import Format, render
 from rotogbml.evaluation.work import Test, accuracies
@@ -75,7 +75,7 @@ def evaluate(
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}: give at least 1, or leave it out to use all cores")
     load.cache_clear()  # a run may have been trained on since
-    runs = list(dict.fromkeys(runs))
+    runs = list({Path(run).resolve(): run for run in runs}.values())
     specs = [Spec("run", run, checkpoint, test_steps) for run in runs]
     configs = [spec.config() for spec in specs]
     first = configs[0]
@@ -99,18 +99,19 @@ def evaluate(
 
     scores = _score(specs, tests, episodes, workers or os.cpu_count() or 1)
     results = Results.read(Path(out) if out is not None else Path(specs[0].run) / "evaluation")
-    results.command = _command(runs, [test.source.name for test in tests], episodes, seed, shot)
-    for spec in specs:
-        for test in tests:
-            row = _row(spec, test, scores[spec, test.source.name], first)
-            results.add(row, scores[spec, test.source.name])
-    paired = [pair for other in specs[1 : len(configs)] for pair in _pairs(specs[0], other, tests, scores)]
+    given = {"sources": sources, "test_steps": test_steps, "out": out}
+    given |= {"split": None if split == "auto" else split, "checkpoint": None if checkpoint == "best" else checkpoint}
+    results.command = _command(runs, tests, episodes, given)
+    names = run_names(runs)
+    rows = [_row(spec, test, scores[spec, test.source.name], first, names) for spec in specs for test in tests]
+    for row, (spec, test) in zip(rows, ((spec, test) for spec in specs for test in tests), strict=True):
+        results.add(row, scores[spec, test.source.name])
+    paired = [pair for other in specs[1 : len(configs)] for pair in _pairs(specs[0], other, tests, scores, names)]
     for pair in paired:
         results.add_paired(pair)
     results.write()
     write_examples(results.folder / "examples.npz", specs, tests)
-    shown = {_row(spec, test, scores[spec, test.source.name], first).key for spec in specs for test in tests}
-    print(render([results.rows[key] for key in results.rows if key in shown], [vars(p) for p in paired], format))
+    print(render([results.rows[row.key] for row in rows], [vars(pair) for pair in paired], format))
     return results
 
 
@@ -150,7 +151,7 @@ def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) ->
         return accuracies(specs, tests, episodes, workers, lambda n: bar.advance(task, n))
 
 
-def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig) -> Row:
+def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig, names: dict[str, str]) -> Row:
     mean, ci95 = mean_ci95(values)
     config = first if spec.kind == "pixels" else spec.config()
     method = load(spec, test.source.size)
@@ -158,7 +159,7 @@ def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig) -> Row:
     trained = spec.kind == "run"
     return Row(
         method=spec.name,
-        run=names[spec] if trained else "",
+        run=names[spec.run] if trained else "",
         target=test.source.name,
         split=test.split,
         classes=len(test.source.classes_of(test.split)),
@@ -179,14 +180,21 @@ def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig) -> Row:
 
 
 def _trained_sources(run: str) -> list[str]:
-    return list(RunFolder(Path(run)).read_record().get("sources", {}))
+    folder = RunFolder(Path(run))
+    listed = folder.read_record().get("sources")
+    if listed is None:
+        config = folder.read_config()
+        listed = [name for name in open_sources(config.sources) if name not in config.holdout]
+    return list(listed)
 
 
-def _pairs(a: Spec, b: Spec, tests: list[Test], scores: dict[tuple[Spec, str], np.ndarray]) -> list[Paired]:
+def _pairs(
+    a: Spec, b: Spec, tests: list[Test], scores: dict[tuple[Spec, str], np.ndarray], runs: dict[str, str]
+) -> list[Paired]:
     """Return a − b for each target, and their mean over targets where there are several."""
     names = [a.name, b.name]
     if names[0] == names[1]:
-        names = [f"{spec.name} ({Path(spec.run).name})" for spec in (a, b)]
+        names = [f"{spec.name} ({runs[spec.run]})" for spec in (a, b)]
     differences = {t.source.name: scores[a, t.source.name] - scores[b, t.source.name] for t in tests}
     where = {"n_way": tests[0].n_way, "k_shot": tests[0].k_shot}
     pairs = [Paired(*names, target, *mean_ci95(d), episodes=len(d), **where) for target, d in differences.items()]
@@ -197,6 +205,13 @@ def _pairs(a: Spec, b: Spec, tests: list[Test], scores: dict[tuple[Spec, str], n
     return pairs
 
 
-def _command(runs: list[str], targets: list[str], episodes: int, seed: int, k_shot: int) -> str:
-    said = ["rotogbml", "evaluate", *runs, "--target", *targets]
-    return shlex.join([*said, "--k_shot", str(k_shot), "--episodes", str(episodes), "--seed", str(seed)])
+def _command(runs: list[str], tests: list[Test], episodes: int, given: dict[str, list[str] | str | int | None]) -> str:
+    """Return a command that gives the same rows, whatever the defaults of the runs are."""
+    said = ["rotogbml", "evaluate", *runs, "--target", *(test.source.name for test in tests)]
+    for name in ("k_shot", "n_query", "seed"):
+        said += [f"--{name}", str(getattr(tests[0], name))]
+    said += ["--episodes", str(episodes)]
+    for name, value in given.items():
+        if value is not None:
+            said += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
+    return shlex.join(said)

@@ -6,6 +6,7 @@ accuracies are the same to the bit for any number of processes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import subprocess
@@ -119,21 +120,27 @@ def _elsewhere(pieces: list[Piece]) -> Iterator[list[float]]:
 
     A plain subprocess rather than multiprocessing: it needs no ``__main__`` guard in the caller's script.
     """
-    command = [sys.executable, "-c", "from rotogbml.evaluation.work import serve; serve()"]
+    # Ctrl-C reaches the whole group: it ends at once and leaves the words to its parent.
+    quiet = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    command = [sys.executable, "-c", f"{quiet}from rotogbml.evaluation.work import serve; serve()"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
+        answered = 0
         try:
-            process.stdin.write(pickle.dumps(pieces))
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it is gone: too few answers say so below
+                process.stdin.write(pickle.dumps(pieces))
+                process.stdin.close()
             for line in process.stdout:
                 answer: Any = json.loads(line)
                 if isinstance(answer, str):
                     raise RotogbmlError(answer)
+                answered += 1
                 yield answer
+            process.wait()
         finally:
             process.kill()
-    if process.returncode not in (0, -9):
+    if answered < len(pieces):
         raise RotogbmlError(
             f"an evaluation process ended with {process.returncode}: run again with --workers 1 to see why"
         )
