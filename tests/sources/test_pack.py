@@ -171,7 +171,7 @@ class TestSkips:
         assert "dead: no usable image, the source is left out" in report.remarks
 
     def test_nothing_usable_at_all(self, tmp_path, write_as):
-        root = write_as(tmp_path / "root", {"a/x/1.jpg": b"hello", "a/x/2.jpg": b""})
+        root = write_as(tmp_path / "root", {"a/x/1.jpg": b"hello", "a/x/2.jpg": b"", "a/.x": b""})
         with pytest.raises(RotogbmlError, match=r"no usable image under .*'a/x/1.jpg': not an image"):
             pack(root, tmp_path / "out", size=16, workers=1)
         assert [f.name for f in tmp_path.iterdir()] == ["root"]

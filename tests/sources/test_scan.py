@@ -72,6 +72,13 @@ def test_the_table(root):
         assert part in text.getvalue()
 
 
+def test_the_table_fits_a_narrow_terminal(root):
+    text = io.StringIO()
+    Console(file=text, width=80).print(scan(root, workers=1))
+    header = next(line for line in text.getvalue().splitlines() if "classes" in line)
+    assert header.split("classes")[1].split() == ["images", "smallest", "sizes", "copies", "two", "labels", "damaged"]
+
+
 def test_every_file_damaged(tmp_path, write_as):
     report = scan(write_as(tmp_path / "root", {"a/x/1.jpg": b"", "a/x/2.jpg": b"1"}), workers=1)
     assert (report.sources[0].images, report.sources[0].sizes) == (0, None)

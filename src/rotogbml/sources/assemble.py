@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from rotogbml.sources.containers import Skip
 from rotogbml.sources.examine import Record
 from rotogbml.sources.splits import ClassSplit
 from rotogbml.sources.tree import FoundSource
-from rotogbml.sources.writer import BLOCK, write_source
+from rotogbml.sources.writer import write_source
 
 SAME_CLASS = "same bytes as another file of its class"
 OTHER_LABEL = "same bytes as a file under another label"
@@ -67,18 +67,18 @@ def write_selection(
     source: FoundSource,
     selection: Selection,
     records: Mapping[int, Record],
-    pixels: np.ndarray,
+    blocks: Iterable[np.ndarray],
     *,
     size: int,
     split: ClassSplit,
     made: Mapping[str, Any],
 ) -> None:
-    """Write the kept images of a source, from the pixels of all of its images."""
+    """Write the kept images of a source; ``blocks`` are their pixels in row order."""
     write_source(
         folder,
         name=source.name,
         size=size,
-        images=_blocks(pixels, selection.kept),
+        images=blocks,
         classes=selection.classes,
         offsets=selection.offsets,
         splits=split.splits,
@@ -86,8 +86,3 @@ def write_selection(
         inputs=[(source.entries[position].path, records[position].digest) for position in selection.kept],
         made=made,
     )
-
-
-def _blocks(pixels: np.ndarray, kept: list[int]) -> Iterator[np.ndarray]:
-    for cut in range(0, len(kept), BLOCK):
-        yield pixels[kept[cut : cut + BLOCK]]

@@ -61,7 +61,7 @@ class Job:
                 self.source,
                 chosen,
                 records,
-                self.journal.pixels(),
+                self.journal.blocks(chosen.kept),
                 size=self.options.size,
                 split=split,
                 made=self.options.made(self.source),

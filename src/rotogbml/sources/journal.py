@@ -7,15 +7,15 @@ line a finished chunk with a checksum of its pixels. The first line names the pl
 from __future__ import annotations
 
 import json
-import os
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from rotogbml.sources.examine import Chunk, Examined, Record
-from rotogbml.sources.writer import remove
+from rotogbml.sources.writer import BLOCK, remove
 
 
 @dataclass
@@ -69,9 +69,16 @@ class Journal:
         self._take(chunk, found.records)
         self._append({"chunk": chunk.index, "checksum": found.checksum, "records": found.records})
 
-    def pixels(self) -> np.ndarray:
-        """Return the slots, uint8 [count, side, side, 3], read-only; those of unusable images are zero."""
-        return np.memmap(self.slots, dtype=np.uint8, mode="r", shape=(self.count, self.side, self.side, 3))
+    def blocks(self, positions: Sequence[int]) -> Iterator[np.ndarray]:
+        """Yield the pixels at these positions in order, uint8 [up to 256, side, side, 3] at a time."""
+        with self.slots.open("rb") as file:
+            for cut in range(0, len(positions), BLOCK):
+                some = positions[cut : cut + BLOCK]
+                block = np.empty((len(some), self.side, self.side, 3), dtype=np.uint8)
+                for image, position in zip(block, some, strict=True):
+                    file.seek(position * self.image_bytes)
+                    file.readinto(image.data)
+                yield block
 
     def drop_pixels(self) -> None:
         """Free the disk of the slots; the records stay."""
@@ -113,7 +120,7 @@ class Journal:
         with self.slots.open("rb") as file:
             for (position, _, _), record in zip(chunk.files, records, strict=True):
                 if not record.reason:
-                    file.seek(position * self.image_bytes, os.SEEK_SET)
+                    file.seek(position * self.image_bytes)
                     value = zlib.crc32(file.read(self.image_bytes), value)
         return value
 

@@ -76,16 +76,17 @@ def pack(
     partial = out.with_name(f".{out.name}.partial")
     try:
         check_out(out, tree)
-        restore_folder(out)
         partial.mkdir(parents=True, exist_ok=True)
         with locked(partial, f"packing into {out}"):
+            restore_folder(out)
             done, resumed = _examine(tree, options, partial, workers, show)
             skips = sorted([*tree.skips, *(skip for job in done for skip in job.skips)])
             try:
                 if strict:
                     _refuse(skips)
                 if not any(job.summary for job in done):
-                    raise RotogbmlError(f"no usable image under {root}, such as '{skips[0].path}': {skips[0].reason}")
+                    first = next(skip for skip in skips if not skip.ignored)
+                    raise RotogbmlError(f"no usable image under {root}, such as '{first.path}': {first.reason}")
             except RotogbmlError:
                 remove(partial)  # however often the command is repeated, this will be no pack
                 raise

@@ -195,8 +195,8 @@ def _table(title: Path, first: str, *others: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(str(title)), box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column(first, overflow="fold")
+    table = Table(title=Text(str(title)), box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold", min_width=11)
     for other in others:
         words = other in ("sizes", "classes by split")
         table.add_column(other, justify="left" if words else "right", overflow="fold", no_wrap=not words)
