@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+# Before torch is imported, here and in every process that a test starts: two workers share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
+
+PackWriter = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +27,100 @@ def shared_data() -> Path:
     if not root.is_dir():
         pytest.skip(f"no real images at {root}; set ROTOGBML_SHARED to the folder that holds data/")
     return root
+
+
+@pytest.fixture(scope="session")
+def write_pack() -> PackWriter:
+    """Return a function that writes a pack of made-up sources, quicker than drawing or decoding one."""
+    import numpy as np
+
+    from rotogbml.sources.writer import write_source
+
+    def write(
+        root: Path,
+        names: Sequence[str],
+        *,
+        images: Sequence[int] = (12,) * 10,
+        splits: Mapping[str, Sequence[int]] | None = None,
+        size: int = 16,
+        side: int = 18,
+    ) -> Path:
+        """Write one source a name: class c has ``images[c]`` rows, coarse patterns of its own under noise."""
+        classes = [f"class{c:02}" for c in range(len(images))]
+        splits = {"train": range(6), "val": range(6, 8), "test": range(8, 10)} if splits is None else splits
+        for name in names:
+            rng = np.random.default_rng(list(name.encode()))
+            coarse = rng.integers(40, 216, (len(images), 3, 3, 3))
+            patterns = coarse.repeat(-(-side // 3), axis=1).repeat(-(-side // 3), axis=2)[:, :side, :side]
+            rows = [patterns[c] + rng.integers(-40, 40, (n, side, side, 3)) for c, n in enumerate(images)]
+            write_source(
+                root / name,
+                name=name,
+                size=size,
+                images=np.concatenate(rows).clip(0, 255).astype(np.uint8),
+                classes=classes,
+                offsets=np.concatenate([[0], np.cumsum(images)]),
+                splits={split: [classes[c] for c in members] for split, members in splits.items()},
+                split_rule="as the test says",
+                inputs=[],
+                made={},
+            )
+        return root
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def pack(write_pack: PackWriter, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a pack of 16 px: alpha, beta, gamma with 6 + 2 + 2 classes, and hidden, which is not split."""
+    root = write_pack(tmp_path_factory.mktemp("packs") / "pack", ["alpha", "beta", "gamma"])
+    return write_pack(root, ["hidden"], splits={"all": range(10)})
+
+
+@pytest.fixture(scope="session")
+def tiny(pack: Path) -> list[str]:
+    """Return options of ``rotogbml train`` under which a step takes milliseconds."""
+    return [
+        *("--sources", str(pack), "--holdout", "hidden", "--threads", "1", "--encoder.width", "4"),
+        *("--episodes.n_way", "2", "--episodes.n_query", "3", "--episodes.tasks_per_batch", "3"),
+        *("--learner.inner_steps", "2", "--learner.inner_lr", "0.05"),
+        *("--outer.log_every", "2", "--outer.validate_every", "4", "--outer.validation_episodes", "6"),
+    ]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command in a process of its own."""
+
+    pid: int
+    out: Path
+    err: Path
+    wait: Callable[[], int]
+    """Return the exit code, or minus the signal that ended it."""
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
+    """Return a function that starts ``rotogbml ARGUMENTS`` as a process, which a test may kill.
+
+    Processes are forked from one that has imported everything: each would spend seconds on that otherwise.
+    """
+    folder = tmp_path_factory.mktemp("commands")
+    command = [sys.executable, str(ROOT / "tests" / "forking.py")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        ask, answer = parent.stdin, parent.stdout
+        count = 0
+
+        def begin(arguments: Sequence[str], **variables: str) -> Started:
+            nonlocal count
+            count += 1
+            out, err = folder / f"{count}.out", folder / f"{count}.err"
+            wanted = {"arguments": list(arguments), "variables": variables, "out": str(out), "err": str(err)}
+            print(json.dumps(wanted), file=ask, flush=True)
+            return Started(int(answer.readline()), out, err, lambda: int(answer.readline()))
+
+        yield begin
+        ask.close()
