@@ -13,8 +13,6 @@ from rotogbml._version import __version__
 
 _PUBLIC = {
     # verbs
-    "scan": "rotogbml.sources.verbs",
-    "pack": "rotogbml.sources.verbs",
     "train": "rotogbml.training.verb",
     "evaluate": "rotogbml.evaluation.verb",
     "report": "rotogbml.reports.report",
@@ -43,9 +41,10 @@ _PUBLIC = {
     "UsageError": "rotogbml.errors",
 }
 
-__all__ = ["__version__", *_PUBLIC]
+__all__ = ["__version__", "data", *_PUBLIC]
 
 if TYPE_CHECKING:
+    from rotogbml import data
     from rotogbml.demonstration import demo
     from rotogbml.encoders import create_encoder, list_encoders
     from rotogbml.encoders.isi import Isi
@@ -57,12 +56,13 @@ if TYPE_CHECKING:
     from rotogbml.reports.report import report
     from rotogbml.sources.glyphs import glyphs
     from rotogbml.sources.packed import PackedSource, open_pack
-    from rotogbml.sources.verbs import pack, scan
     from rotogbml.training.verb import train
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
+    if name == "data":
+        return importlib.import_module("rotogbml.data")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'rotogbml' has no attribute '{name}'")
     found = getattr(importlib.import_module(_PUBLIC[name]), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,6 +18,8 @@ from rotogbml.sources.packed import PackedSource, open_pack
 from rotogbml.training.validation import Validation
 
 GLYPHS = "glyphs"
+
+log = logging.getLogger(__name__)
 
 
 def open_sources(names: list[str]) -> dict[str, PackedSource]:
@@ -127,6 +130,7 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
         split="train",
         augment=e.augment,
     )
+    _tell_idle_slots(config)
     learner = build_learner(config, next(iter(training.values())).size)
     learner.network.to(device)
     homogenizer = create_homogenizer(
@@ -138,6 +142,19 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
     )
     isi = None if config.isi is None else Isi(config.isi)
     return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
+
+
+def _tell_idle_slots(config: RunConfig) -> None:
+    """Say where slots by source cannot do anything: all tasks of a minibatch share one slot, so ω = 1 and γ = I."""
+    h = config.homogenizer
+    parts = {} if h is None else {"reweight": h.reweight, "rotate": h.rotate}
+    idle = [name for name, part in parts.items() if part is not None and part.slots == "source"]
+    if idle and config.episodes.mix == "single-source" and config.episodes.tasks_per_batch > 1:
+        log.warning(
+            "with mix single-source all tasks of a minibatch share one slot, so slots by source leave everything as it "
+            "is: take --homogenizer.%s.slots position or minibatch",
+            idle[0],
+        )
 
 
 def _validation(config: RunConfig, training: dict[str, PackedSource]) -> Validation:
