@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -98,6 +100,11 @@ class Started:
     wait: Callable[[], int]
     """Return the exit code, or minus the signal that ended it."""
 
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Send a signal, unless it has ended by itself."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Started]]:
@@ -112,6 +119,7 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., St
         assert parent.stdin is not None
         assert parent.stdout is not None
         ask, answer = parent.stdin, parent.stdout
+        assert answer.readline() == "ready\n"
         count = 0
 
         def begin(arguments: Sequence[str], **variables: str) -> Started:

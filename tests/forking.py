@@ -27,6 +27,7 @@ def be(wanted: dict) -> int:
     return code
 
 
+print("ready", flush=True)
 for line in sys.stdin:
     pid = os.fork()
     if pid == 0:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def load(path: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RotogbmlError(f"no checkpoint {path}: train first, or name another with --checkpoint") from error
+    except pickle.UnpicklingError as error:  # torch's own words advise to load it unsafely
+        raise RotogbmlError(f"{path} is no checkpoint of rotogbml: it holds more than tensors and numbers") from error
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
         raise RotogbmlError(f"checkpoint {path} is damaged ({error})") from error
     if not isinstance(state, dict) or state.get("format", 0) > FORMAT:

@@ -1,0 +1,58 @@
+"""Runs of a few milliseconds a step, from a configuration to its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rotogbml.config import (
+    EncoderConfig,
+    EpisodeConfig,
+    HomogenizerConfig,
+    IsiConfig,
+    LearnerConfig,
+    OuterConfig,
+    RunConfig,
+)
+from rotogbml.training.assemble import Parts, assemble
+from rotogbml.training.verb import resolve
+
+
+@pytest.fixture
+def configure(pack: Path) -> Callable[..., RunConfig]:
+    """Return a function that makes a resolved configuration; what it is given replaces the tiny defaults."""
+
+    def make(**changes: Any) -> RunConfig:
+        config = RunConfig(
+            sources=[str(pack)],
+            holdout=["hidden"],
+            steps=4,
+            minutes=None,
+            seed=0,
+            preset="default",
+            shift="strong",
+            episodes=EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3),
+            encoder=EncoderConfig(width=4),
+            learner=LearnerConfig(inner_lr=0.05, inner_steps=2),
+            homogenizer=HomogenizerConfig(),
+            isi=IsiConfig(),
+            outer=OuterConfig(log_every=2, validate_every=4, validation_episodes=6),
+        )
+        return resolve(replace(config, **changes))
+
+    return make
+
+
+@pytest.fixture
+def build(configure: Callable[..., RunConfig]) -> Callable[..., Parts]:
+    """Return a function that assembles such a configuration on the CPU."""
+
+    def make(**changes: Any) -> Parts:
+        return assemble(configure(**changes), torch.device("cpu"))
+
+    return make
