@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -82,7 +84,7 @@ def test_the_drop_sees_every_layers_input_and_output_and_may_change_it() -> None
     assert torch.equal(encoder(x, watch), plain)
     assert [layer for layer, _, _ in seen] == [0, 1, 2, 3]
     assert torch.equal(seen[0][1], x)
-    for (_, _, z), (_, following, _) in zip(seen, seen[1:], strict=False):
+    for (_, _, z), (_, following, _) in itertools.pairwise(seen):
         assert following is z
     assert [tuple(z.shape) for _, _, z in seen] == [(4, 4, s, s) for s in (16, 8, 4, 2)]
     assert torch.equal(seen[3][2].flatten(1), plain)

@@ -124,10 +124,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
     run.kill(signal.SIGTERM)
     assert run.wait() == 130
     last = out / "checkpoints/last.pt"
-    data = bytearray(last.read_bytes())
-    for place in range(len(data) // 3, len(data) // 3 + 64):
-        data[place] ^= 0xFF if damage == "flipped" else 0
-    last.write_bytes(bytes(data) if damage == "flipped" else bytes(data[:-100]))
+    data = last.read_bytes()
+    third = len(data) // 3
+    flipped = bytes(byte ^ 0xFF for byte in data[third : third + 64])
+    last.write_bytes(data[:third] + flipped + data[third + 64 :] if damage == "flipped" else data[:-100])
     ended, said = to_the_end(start, command, out)
     assert ended == uninterrupted[0]
     assert said.count(f"checkpoint {last} is damaged") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ class Results:
             if (results.folder / "episodes.npz").exists():
                 with np.load(results.folder / "episodes.npz") as stored:
                     results.episodes = {key: stored[key] for key in stored.files}
-        except (ValueError, KeyError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
             raise RotogbmlError(
                 f"the results in {folder} are damaged ({error}): move them away and evaluate again"
             ) from error
