@@ -47,14 +47,17 @@ def write_pack() -> PackWriter:
         size: int = 16,
         side: int = 18,
     ) -> Path:
-        """Write one source a name: class c has ``images[c]`` rows, coarse patterns of its own under noise."""
+        """Write one source a name: class c has ``images[c]`` rows, a coarse pattern of its own in changing light."""
         classes = [f"class{c:02}" for c in range(len(images))]
         splits = {"train": range(6), "val": range(6, 8), "test": range(8, 10)} if splits is None else splits
         for name in names:
             rng = np.random.default_rng(list(name.encode()))
             coarse = rng.integers(40, 216, (len(images), 3, 3, 3))
             patterns = coarse.repeat(-(-side // 3), axis=1).repeat(-(-side // 3), axis=2)[:, :side, :side]
-            rows = [patterns[c] + rng.integers(-40, 40, (n, side, side, 3)) for c, n in enumerate(images)]
+            rows = [
+                patterns[c] + rng.integers(-40, 40, (n, side, side, 3)) + rng.integers(-90, 90, (n, 1, 1, 3))
+                for c, n in enumerate(images)
+            ]
             write_source(
                 root / name,
                 name=name,
@@ -85,7 +88,7 @@ def tiny(pack: Path) -> list[str]:
     return [
         *("--sources", str(pack), "--holdout", "hidden", "--threads", "1", "--encoder.width", "4"),
         *("--episodes.n_way", "2", "--episodes.n_query", "3", "--episodes.tasks_per_batch", "3"),
-        *("--learner.inner_steps", "2", "--learner.inner_lr", "0.05"),
+        *("--learner.inner_steps", "2", "--learner.inner_lr", "0.2"),
         *("--outer.log_every", "2", "--outer.validate_every", "4", "--outer.validation_episodes", "6"),
     ]
 

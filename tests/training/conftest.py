@@ -38,7 +38,7 @@ def configure(pack: Path) -> Callable[..., RunConfig]:
             shift="strong",
             episodes=EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3),
             encoder=EncoderConfig(width=4),
-            learner=LearnerConfig(inner_lr=0.05, inner_steps=2),
+            learner=LearnerConfig(inner_lr=0.2, inner_steps=2),
             homogenizer=HomogenizerConfig(),
             isi=IsiConfig(),
             outer=OuterConfig(log_every=2, validate_every=4, validation_episodes=6),
