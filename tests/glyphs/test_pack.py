@@ -138,6 +138,12 @@ def test_a_failing_child_is_reported_and_leaves_nothing(tmp_path: Path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RotogbmlError, match=r"cannot write .*file/out"):
+        glyphs(tmp_path / "file" / "out", scripts=["lao"], workers=1)
+
+
 def test_a_kill_leaves_nothing_that_counts(tmp_path: Path) -> None:
     command = f"from rotogbml.sources.glyphs import glyphs; glyphs({str(tmp_path / 'out')!r}, workers=1)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

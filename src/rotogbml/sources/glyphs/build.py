@@ -26,19 +26,14 @@ from rotogbml.files import cannot_write
 from rotogbml.sources.glyphs.scripts import SCRIPTS
 from rotogbml.sources.glyphs.source import draw_source
 from rotogbml.sources.packed import SOURCE_FILE, PackedSource, open_pack
+from rotogbml.sources.workers import cores
 from rotogbml.sources.writer import replace_folder, restore_folder
 
-DRAWING = 2
+DRAWING = 3
 """Raised by one whenever the same settings give other pixels than before."""
 _SIZES = range(16, 257)
 _IMAGES = range(2, 1001)
-_CHILD = """
-import json, pathlib, sys
-sys.path[:] = json.loads(sys.argv[1])
-from rotogbml.sources.glyphs.source import draw_source
-for script in sys.argv[4:]:
-    draw_source(pathlib.Path(sys.argv[2]), script, json.loads(sys.argv[3]))
-"""
+_CHILD = f"import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {__name__} import _child; _child()"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _PARTIAL = ".glyphs-partial"
 _ABANDONED_SECONDS = 3600.0
@@ -92,7 +87,7 @@ def glyphs(
             return folder
         if out is not None:
             _refuse_foreign(folder)
-        _build(folder, scripts, made, workers or os.cpu_count() or 1)
+        _build(folder, scripts, made, workers or cores())
     except OSError as error:
         raise cannot_write(folder, error) from error
     return folder
@@ -198,8 +193,20 @@ def _draw_all(folder: Path, scripts: Sequence[str], made: dict[str, Any], worker
             _, said = child.communicate()
             if child.returncode:
                 last = said.strip().splitlines()[-1:] or [f"a process ended with {child.returncode}"]
-                raise RotogbmlError(f"glyphs: drawing failed: {last[0]}")
+                raise RotogbmlError(f"the glyphs could not be drawn: {last[0]}")
     finally:
         for child in children:
             child.kill()
             child.wait()
+
+
+def _child() -> None:
+    """Draw the scripts on the command line; what goes wrong is the last line of standard error."""
+    folder, made = Path(sys.argv[2]), json.loads(sys.argv[3])
+    try:
+        for script in sys.argv[4:]:
+            draw_source(folder, script, made)
+    except OSError as error:
+        sys.exit(str(cannot_write(folder, error)))
+    except RotogbmlError as error:
+        sys.exit(str(error))

@@ -17,7 +17,7 @@ Field = Callable[[int, int, "Look", np.random.Generator], np.ndarray]
 
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 _CONTRAST = 0.5
-_LIGHT_JITTER = 0.05
+_LIGHT_JITTER = 0.08
 _TINT_JITTER = 0.02
 
 
@@ -50,7 +50,7 @@ def look(script: str, seed: int) -> Look:
         if abs((paper - ink) @ _LUMINANCE) >= _CONTRAST:
             break
     tint = rng.normal(size=3)
-    tint *= rng.uniform(0.04, 0.13) / np.abs(tint).max()
+    tint *= rng.uniform(0.03, 0.1) / np.abs(tint).max()
     return Look(
         paper=_triple(paper),
         ink=_triple(ink),
@@ -59,8 +59,8 @@ def look(script: str, seed: int) -> Look:
         period=float(rng.uniform(0.12, 0.4)),
         angle=float(rng.uniform(0, np.pi)),
         fade=float(rng.uniform(0.0, 0.25)),
-        blur=float(rng.uniform(0.0, 0.7)),
-        noise=float(rng.uniform(0.01, 0.045)),
+        blur=float(rng.uniform(0.0, 0.5)),
+        noise=float(rng.uniform(0.01, 0.035)),
         coloured=bool(rng.integers(2)),
     )
 

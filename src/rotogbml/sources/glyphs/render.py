@@ -11,12 +11,12 @@ from rotogbml.sources.glyphs.look import look, paint
 
 _FINER = 2
 """Shapes are drawn so many times finer than the image, then averaged down."""
-_EXTENT = (0.55, 0.85)
+_EXTENT = (0.6, 0.85)
 """Longer side of the character in shares of the image."""
-_TURN = np.deg2rad(10)
-_SLANT = 0.18
-_STRETCH = 0.12
-_PLACE = 0.16
+_TURN = np.deg2rad(8)
+_SLANT = 0.15
+_STRETCH = 0.1
+_PLACE = 0.18
 """Largest shift of the middle, in shares of the image."""
 _FREE = 1.0
 """Pixels of the image that no ink reaches, at every border."""
