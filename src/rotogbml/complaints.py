@@ -18,7 +18,7 @@ _UNKNOWN = re.compile(
     r"|Option '(?P<option>[^']+)' is not accepted"
 )
 _GIVEN = re.compile(r"(?:Given value|Got value): (.*)")
-_EXPECTED = re.compile(r"Expected an? (.*?)(?:\. Got value|$)")
+_EXPECTED = re.compile(r"Expected (?:an? )?(.*?)(?:\. Got value|$)")
 _WORDS = {
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",

@@ -1,0 +1,312 @@
+"""What is typed, what the verbs receive, and what is said of a slip."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rotogbml
+from rotogbml.cli import VERBS, main
+from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig
+from rotogbml.errors import RotogbmlError, UsageError
+
+SRC = Path(rotogbml.__file__).resolve().parents[1]
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SRC)}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+
+
+def test_help_lists_every_verb_and_imports_nothing_of_weight() -> None:
+    said = python(
+        "import sys; from rotogbml.cli import main; main(['--help']); "
+        "heavy = {'torch', 'numpy', 'jsonargparse', 'kornia', 'rich'}; "
+        "print(*sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    assert said.stderr.strip() == ""
+    for name, verb in VERBS.items():
+        assert f"  {name}" in said.stdout
+        assert verb.help in said.stdout
+
+
+def test_importing_the_package_imports_nothing_of_weight() -> None:
+    assert (
+        python("import sys, rotogbml; print('torch' in sys.modules, 'numpy' in sys.modules)").stdout == "False False\n"
+    )
+
+
+def test_help_is_there_in_half_a_second() -> None:
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "rotogbml", "--help"],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(SRC)},
+        )
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.5
+
+
+def function(name: str) -> Callable[..., Any]:
+    """Return the Python function of a verb: ``data scan`` is ``rotogbml.data.scan``."""
+    found: Any = rotogbml
+    for part in name.split():
+        found = getattr(found, part)
+    return found
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_is_a_function_of_the_same_name(name: str) -> None:
+    module, attribute = VERBS[name].where.split(":")
+    assert function(name) is getattr(importlib.import_module(module), attribute)
+    assert attribute == name.split()[-1]
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_parameter_is_an_option_with_a_description(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([*name.split(), "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    call = function(name)
+    for parameter in inspect.signature(call).parameters:
+        assert (parameter if parameter in VERBS[name].positional else f"--{parameter}") in said
+        assert f"        {parameter}: " in (call.__doc__ or ""), parameter
+
+
+def test_every_public_name_is_there() -> None:
+    for name in rotogbml.__all__:
+        assert getattr(rotogbml, name) is not None
+    assert set(rotogbml.__all__) <= set(dir(rotogbml))
+    with pytest.raises(AttributeError, match="module 'rotogbml' has no attribute 'nothing'"):
+        _ = rotogbml.nothing
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"rotogbml {rotogbml.__version__}\n"
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Return a function that gives ``rotogbml train`` some arguments and returns what the verb would receive."""
+    import rotogbml.training.verb as module
+
+    calls: list[dict[str, Any]] = []
+    signature = inspect.signature(module.train)
+
+    def train(**given: Any) -> None:
+        calls.append(given)
+
+    train.__signature__ = signature  # ty: ignore[unresolved-attribute]
+    train.__doc__, train.__annotations__ = module.train.__doc__, module.train.__annotations__
+    train.__module__ = module.__name__
+    monkeypatch.setattr(module, "train", train)
+
+    def call(*arguments: str) -> dict[str, Any]:
+        assert main(["train", "--sources", "a", "b", "--out", "run", *arguments]) == 0
+        return calls.pop()
+
+    return call
+
+
+def test_the_defaults_of_the_command_line_are_those_of_the_function(received: Callable[..., dict[str, Any]]) -> None:
+    given = received()
+    defaults = {p.name: p.default for p in inspect.signature(rotogbml.train).parameters.values()}
+    assert given == {**defaults, "sources": ["a", "b"], "out": "run"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["--isi", "off"], "isi", None),
+        (["--isi=off"], "isi", None),
+        (["--isi", "null"], "isi", None),
+        (["--isi", "on"], "isi", IsiConfig()),
+        (["--isi.T", "inf"], "isi", IsiConfig(T="inf")),
+        (["--isi.layers", "all"], "isi", IsiConfig(layers="all")),
+        (["--homogenizer", "none"], "homogenizer", None),
+        (["--homogenizer", "on"], "homogenizer", HomogenizerConfig()),
+        (["--homogenizer.reweight", "off"], "homogenizer", HomogenizerConfig(reweight=None)),
+        (["--homogenizer.rotate=none"], "homogenizer", HomogenizerConfig(rotate=None)),
+        (["--learner", "anil"], "learner", LearnerConfig("anil")),
+        (["--learner=anil"], "learner", LearnerConfig("anil")),
+        (["--learner", "anil", "--learner.inner_lr", "0.5"], "learner", LearnerConfig("anil", inner_lr=0.5)),
+        (["--learner.first-order", "true"], "learner", LearnerConfig(first_order=True)),
+        (["--dry-run"], "dry_run", True),
+        (["--dry_run", "true"], "dry_run", True),
+        (["--dry_run=false"], "dry_run", False),
+        (["--holdout", "x", "y"], "holdout", ["x", "y"]),
+        (["--resume", "true"], "resume", "true"),
+        (["--minutes", "2"], "minutes", 2.0),
+        (["--preset", "paper", "--shift", "weak"], "shift", "weak"),
+    ],
+)
+def test_what_people_type_is_understood(
+    received: Callable[..., dict[str, Any]], arguments: list[str], field: str, value: Any
+) -> None:
+    assert received(*arguments)[field] == value
+
+
+def test_single_options_add_up_inside_a_group(received: Callable[..., dict[str, Any]]) -> None:
+    given = received(
+        "--homogenizer.reweight.beta", "0.5", "--homogenizer.rotate.lr", "0.1", "--episodes.k_shot", "[1, 5]"
+    )
+    assert given["homogenizer"].reweight.beta == 0.5
+    assert given["homogenizer"].rotate.lr == 0.1
+    assert given["episodes"].k_shot == (1, 5)
+
+
+def test_options_win_over_the_configuration_file(received: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("seed: 4\nsteps: 9\nhomogenizer:\n  rotate: null\nlearner:\n  inner_lr: 0.5\n")
+    given = received("--config", str(tmp_path / "c.yaml"), "--seed", "5")
+    assert (given["seed"], given["steps"], given["learner"].inner_lr) == (5, 9, 0.5)
+    assert given["homogenizer"].rotate is None
+    assert given["homogenizer"].reweight is not None
+
+
+TRAIN = ["train", "--sources", "pack", "--out", "run"]
+
+
+def said_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith("rotogbml: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ("--stepps", "steps"),
+        ("--learner.inner_lrr", "learner.inner_lr"),
+        ("--learnr.inner_lr", "learner.inner_lr"),
+        ("--homogenizer.rewight.beta", "homogenizer.reweight.beta"),
+        ("--homogenizer.reweight.bta", "homogenizer.reweight.beta"),
+        ("--homogenizer.rotate.algn", "homogenizer.rotate.align"),
+        ("--isi.radus", "isi.radius"),
+        ("--episodes.n_wy", "episodes.n_way"),
+        ("--outer.metalr", "outer.meta_lr"),
+    ],
+)
+def test_an_unknown_option_suggests_the_near_one(wrong: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = said_of([*TRAIN, wrong, "1"], capsys)
+    assert said == f"rotogbml: unknown option '{wrong[2:]}' (did you mean '{near}'?): see rotogbml train --help\n"
+
+
+@pytest.mark.parametrize(
+    ("tree", "wrong", "near"),
+    [
+        ({"stepz": 3}, "stepz", "steps"),
+        ({"learner": {"inner_lrr": 1}}, "learner.inner_lrr", "learner.inner_lr"),
+        ({"homogenizer": {"rewight": {"beta": 1}}}, "homogenizer.rewight.beta", "homogenizer.reweight.beta"),
+        ({"homogenizer": {"reweight": {"betta": 1.0}}}, "homogenizer.reweight.betta", "homogenizer.reweight.beta"),
+        ({"isi": {"radus": 1}}, "isi.radus", "isi.radius"),
+    ],
+)
+def test_an_unknown_key_of_a_configuration_suggests_the_near_one(
+    tree: dict[str, Any], wrong: str, near: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(json.dumps(tree))
+    said = said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
+    assert f"unknown option '{wrong}' (did you mean '{near}'?)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--steps", "many"], "option 'steps' cannot be 'many': give a whole number"),
+        (["--steps", "1.5"], "option 'steps' cannot be '1.5': give a whole number"),
+        (["--learner.inner_lr", "x"], "option 'learner.inner_lr' cannot be 'x': give a number"),
+        (["--homogenizer.reweight.beta", "x"], "option 'homogenizer.reweight.beta' cannot be 'x': give a number"),
+        (["--isi.T", "cold"], "option 'isi.T' cannot be 'cold': give a number or inf"),
+        (["--dry_run", "perhaps"], "option 'dry_run' cannot be 'perhaps': give true or false"),
+        (["--preset", "papr"], "option 'preset' cannot be 'papr' (did you mean 'paper'?): give default or paper"),
+        (
+            ["--homogenizer.rotate.slots", "minbatch"],
+            "option 'homogenizer.rotate.slots' cannot be 'minbatch' (did you mean 'minibatch'?): "
+            "give source, position or minibatch",
+        ),
+        (
+            ["--episodes.k_shot", "a"],
+            "option 'episodes.k_shot' cannot be 'a': give a whole number or a pair such as [1, 5]",
+        ),
+        (["--homogenizer", "x"], "option 'homogenizer' cannot be 'x': give none, or leave it out"),
+        (["--isi"], "option 'isi' needs a value"),
+        (["stray"], "'stray' belongs to no option: see rotogbml train --help"),
+        (["--config", "nowhere.yaml"], "option 'config': File does not exist"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_with_what_can(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in said_of([*TRAIN, *arguments], capsys)
+
+
+def test_a_configuration_that_is_no_yaml_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_text("a: [1")
+    assert "line 1, column 4" in said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["trian"], "no verb 'trian' (did you mean 'train'?): see rotogbml --help"),
+        (["data", "pak", "x"], "no verb 'data pak' (did you mean 'pack'?): there are data pack, data scan"),
+        (["train"], "nothing was given for sources, out: see rotogbml train --help"),
+        (["evaluate"], "nothing was given for runs: see rotogbml evaluate --help"),
+        (["demo", "--oout", "x"], "unknown option 'oout' (did you mean 'out'?): see rotogbml demo --help"),
+    ],
+)
+def test_a_verb_or_an_argument_that_is_not_there(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in said_of(arguments, capsys)
+
+
+def test_a_group_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, code in ((["data"], 2), (["data", "--help"], 0)):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == code
+        said = capsys.readouterr().out
+        assert "data scan" in said
+        assert "train" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (UsageError("a\nb"), 2, "rotogbml: a b\n"),
+        (RotogbmlError("it failed"), 1, "rotogbml: it failed\n"),
+        (KeyboardInterrupt(), 130, "rotogbml: interrupted\n"),
+    ],
+)
+def test_exit_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr("rotogbml.cli._run", fail)
+    assert main(["train"]) == code
+    assert capsys.readouterr().err == said

@@ -1,0 +1,16 @@
+"""docs/presets.md is the table of presets.py, word for word."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation lies beside a checkout only")
+def test_the_page_holds_the_table_of_the_code() -> None:
+    table = runpy.run_path(str(DOCS / "presets_table.py"))["table"]()
+    assert table in (DOCS / "presets.md").read_text(encoding="utf-8")
