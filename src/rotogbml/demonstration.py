@@ -7,16 +7,15 @@ test both on writing systems that neither has seen, write the report.
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 
-from rotogbml.errors import RotogbmlError
+from rotogbml.children import cores, environment, python
+from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.training.progress import clock
 
 # What was chosen and why stands in docs/log.md.
@@ -46,10 +45,14 @@ def demo(out: str = "demo", steps: int = STEPS, episodes: int = EPISODES, seed: 
         The path of the report.
 
     Raises:
+        UsageError: a number is too small.
         RotogbmlError: one of the two trainings failed; its last words are repeated.
     """
+    for name, value, least in (("steps", steps, 1), ("episodes", episodes, 2)):
+        if value < least:
+            raise UsageError(f"{name} is {value}: give at least {least}, or leave it out")
     began = time.monotonic()
-    console = Console()
+    console = Console(highlight=False, markup=False)
     runs = {"rotogbml": Path(out) / "rotogbml", "plain": Path(out) / "plain"}
     budget = ["--steps", str(steps), "--seed", str(seed)]
     commands = {
@@ -63,19 +66,24 @@ def demo(out: str = "demo", steps: int = STEPS, episodes: int = EPISODES, seed: 
     from rotogbml.reports.report import report
 
     folders = [str(run) for run in runs.values()]
-    console.print(f"[bold]$ rotogbml evaluate {shlex.join(folders)} --episodes {episodes}[/bold]", highlight=False)
+    _say(console, ["evaluate", *folders, "--episodes", str(episodes)])
     results = evaluate(folders, episodes=episodes)
     for pair in results.paired.values():
         if pair["target"].startswith("mean"):
             console.print(
                 f"{pair['a']} minus {pair['b']}, {pair['target']} unseen scripts: "
-                f"{100 * pair['difference']:+.2f} ± {100 * pair['ci95']:.2f} points (95 %, paired)",
-                highlight=False,
+                f"{100 * pair['difference']:+.2f} ± {100 * pair['ci95']:.2f} points (95 %, paired)"
             )
-    console.print(f"[bold]$ rotogbml report {shlex.join(folders)}[/bold]", highlight=False)
-    path = report(folders, out=str(Path(out) / "report.html"))
-    console.print(f"{clock(time.monotonic() - began)} in all. The report: {path}", highlight=False)
+    page = str(Path(out) / "report.html")
+    _say(console, ["report", *folders, "--out", page])
+    path = report(folders, out=page)
+    console.print(f"{clock(time.monotonic() - began)} in all. The report: {path}")
     return path
+
+
+def _say(console: Console, command: list[str]) -> None:
+    """Print a command as one would type it."""
+    console.print(f"$ rotogbml {shlex.join(command)}", style="bold")
 
 
 def _draw(console: Console) -> None:
@@ -86,8 +94,7 @@ def _draw(console: Console) -> None:
     glyphs()
     console.print(
         f"{len(SCRIPTS)} writing systems drawn in {clock(time.monotonic() - began)}; "
-        f"{len(HOLDOUT)} are held out: {', '.join(HOLDOUT)}",
-        highlight=False,
+        f"{len(HOLDOUT)} are held out: {', '.join(HOLDOUT)}"
     )
 
 
@@ -97,17 +104,17 @@ def _train(commands: dict[str, list[str]], runs: dict[str, Path], steps: int, co
     children: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
-            console.print(f"[bold]$ rotogbml {shlex.join(command)}[/bold]", highlight=False)
+            _say(console, command)
             runs[name].parent.mkdir(parents=True, exist_ok=True)
             logs[name] = runs[name].parent / f"{name}.log"
             with logs[name].open("wb") as log:
                 children[name] = subprocess.Popen(
-                    [sys.executable, "-m", "rotogbml", *command],
+                    python("-m", "rotogbml", *command),
                     stdout=log,
                     stderr=log,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    env=environment(OMP_NUM_THREADS="1"),
                 )
-            if (os.cpu_count() or 1) < 2:
+            if cores() < 2:
                 _wait({name: children[name]}, runs, steps, console)
         _wait(children, runs, steps, console)
     finally:
@@ -126,7 +133,7 @@ def _wait(children: dict[str, subprocess.Popen[bytes]], runs: dict[str, Path], s
         time.sleep(0.2)
         if time.monotonic() - said > 15:
             said = time.monotonic()
-            console.print("   ".join(_standing(name, runs[name], steps) for name in children), highlight=False)
+            console.print("   ".join(_standing(name, runs[name], steps) for name in children))
 
 
 def _standing(name: str, run: Path, steps: int) -> str:

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def test_a_row_says_all_that_a_number_needs(runs: dict[str, str], evaluate: Eval
         assert set(row) == {f.name for f in dataclasses.fields(Row)} | {"key"}
         assert (row["target"], row["split"], row["classes"]) == ("hidden", "all", 10)
         assert (row["n_way"], row["k_shot"], row["n_query"], row["episodes"]) == (2, 1, 3, 8)
-        assert (row["training_seed"], row["test_seed"]) == (0, 0)
+        assert row["test_seed"] == 0
+        assert row["command"] == results.command
         assert 0 <= row["mean"] <= 1
         assert row["ci95"] >= 0
     ours = rows["maml + RotoGBML"]
@@ -85,6 +87,7 @@ def test_a_row_says_all_that_a_number_needs(runs: dict[str, str], evaluate: Eval
     untrained, pixels = rows[UNTRAINED], rows[PIXELS]
     assert (untrained["run"], untrained["sources"], untrained["steps"], untrained["norm"]) == ("", [], 0, "batch")
     assert (pixels["run"], pixels["sources"], pixels["inner_steps"], pixels["norm"]) == ("", [], 0, "none")
+    assert (ours["training_seed"], untrained["training_seed"], pixels["training_seed"]) == (0, 0, None)
 
 
 def test_means_and_paired_differences_follow_from_the_stored_episodes(
@@ -101,8 +104,8 @@ def test_means_and_paired_differences_follow_from_the_stored_episodes(
     pairs = {pair["target"]: pair for pair in results.paired.values()}
     assert set(pairs) == {"hidden", "alpha", "mean of 2"}
     differences = []
-    for target in ("hidden", "alpha"):
-        a, b = (stored[f"{m}|{r}|{target}|2way1shot"] for m, r in (("maml + RotoGBML", "roto"), ("maml", "plain")))
+    for target, split in (("hidden", "all"), ("alpha", "test")):
+        a, b = (stored[f"{run}|{target}|{split}|2way1shot3query|seed0"] for run in ("roto", "plain"))
         difference = a - b
         assert difference.any()
         differences.append(difference)
@@ -156,7 +159,7 @@ def test_the_untrained_row_is_the_runs_own_initialisation(
 def test_shots_queries_and_steps_at_test_may_differ_from_training(runs: dict[str, str], evaluate: Evaluate) -> None:
     row = by_method(evaluate(runs["roto"], k_shot=4, n_query=5, test_steps=0))["maml + RotoGBML"]
     assert (row["k_shot"], row["n_query"], row["inner_steps"]) == (4, 5, 0)
-    assert row["key"] == "maml + RotoGBML|roto|hidden|2way4shot"
+    assert row["key"] == "roto|hidden|all|2way4shot5query|seed0"
 
 
 def test_the_best_and_the_last_checkpoint_can_be_asked_for(runs: dict[str, str], evaluate: Evaluate) -> None:
@@ -178,7 +181,8 @@ def test_the_best_and_the_last_checkpoint_can_be_asked_for(runs: dict[str, str],
         ({"workers": 0}, "workers is 0: give at least 1"),
         ({"k_shot": 40}, "40 + 3 = 43 images a class"),
         ({"k_shot": 0}, "k_shot is 0"),
-        ({"test_steps": -1}, "test_steps is -1"),
+        ({"n_query": 0}, "n_query is 0: give at least 1, or leave it out"),
+        ({"test_steps": -1}, "test_steps is -1: give at least 0, or leave it out"),
         (
             {"split": "all", "target": ["alpha"]},
             "was trained on classes of 'alpha': --split all would test what it has seen",
@@ -234,6 +238,58 @@ def test_a_source_that_was_not_there_in_training_is_a_target_as_a_whole(
     assert (row["target"], row["split"]) == ("new", "all")
 
 
+def test_a_source_of_a_known_name_and_other_images_is_refused(
+    runs: dict[str, str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    other = write_pack(tmp_path / "other", ["alpha"], images=(13,) * 10)
+    with pytest.raises(UsageError) as error:
+        evaluate(runs["roto"], sources=[str(other)], target=["alpha"])
+    assert f"was trained on 'alpha' with other images, classes or splits than {other}/alpha has" in str(error.value)
+    assert "give the pack it was trained on with --sources" in str(error.value)
+
+
+def renamed(source: Path, name: str, **changes: Any) -> Path:
+    """Return a copy of a packed source under another name, with changes in its description."""
+    shutil.copytree(source, source.parent / name)
+    head = source.parent / name / "source.json"
+    head.write_text(json.dumps({**json.loads(head.read_text()), "name": name, **changes}))
+    return source.parent / name
+
+
+def test_a_source_is_known_by_its_pixels_under_any_name(
+    whole: tuple[Path, Path], tiny: list[str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    root, run = whole
+    again = renamed(root / "one", "another")
+    with pytest.raises(UsageError, match=r"'another' has no test classes and .*run was trained on it"):
+        evaluate(str(run), sources=[str(again)], target=["another"])
+    with pytest.raises(UsageError, match=r"was trained on classes of 'another': --split all would test"):
+        evaluate(str(run), sources=[str(again)], target=["another"], split="all")
+    split = {"train": [f"class{c:02}" for c in range(6)], "test": [f"class{c:02}" for c in range(6, 10)]}
+    resplit = renamed(root / "one", "resplit", splits=split)
+    with pytest.raises(UsageError, match=r"was trained on 'one' with other images, classes or splits than .*resplit"):
+        evaluate(str(run), sources=[str(resplit)], target=["resplit"])
+
+
+def test_test_classes_are_honest_under_another_name(
+    runs: dict[str, str], pack: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    shutil.copytree(pack / "alpha", tmp_path / "alpha")
+    again = renamed(tmp_path / "alpha", "alpha2")
+    assert by_method(evaluate(runs["roto"], sources=[str(again)], target=["alpha2"]))[PIXELS]["split"] == "test"
+
+
+def test_a_run_without_its_record_was_trained_on_what_its_sources_are(
+    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    shutil.copytree(runs["roto"], tmp_path / "run")
+    (tmp_path / "run/run.json").unlink()
+    row = by_method(evaluate(str(tmp_path / "run")))["maml + RotoGBML"]
+    assert row["sources"] == ["alpha", "beta", "gamma"]
+    with pytest.raises(UsageError, match="was trained on classes of 'beta'"):
+        evaluate(str(tmp_path / "run"), target=["beta"], split="all")
+
+
 def test_images_of_another_size_are_refused(
     runs: dict[str, str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
 ) -> None:
@@ -275,6 +331,24 @@ def test_results_of_several_evaluations_stand_side_by_side(
     assert Results.read(tmp_path / "evaluation").rows == {row["key"]: row for row in tree["rows"]}
 
 
+def test_rows_of_other_tasks_are_kept_and_of_other_weights_are_not(
+    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    both = list(runs.values())
+    for task in ({}, {"n_query": 4}, {"seed": 1}, {"target": ["alpha"]}):
+        evaluate(*both, **task)
+    kept = Results.read(tmp_path / "evaluation")
+    assert len(kept.rows) == len(kept.episodes) == 4 * 4
+    assert len(kept.paired) == 4
+    assert len({row["command"] for row in kept.rows.values()}) == 4
+    now = evaluate(runs["roto"], checkpoint="last")
+    ours = [row for row in now.rows.values() if row["run"] == "roto"]
+    assert [row["checkpoint"] for row in ours] == ["last"]
+    assert sum(row["run"] == "plain" for row in now.rows.values()) == 4
+    assert set(now.episodes) == set(now.rows)
+    assert now.paired == {}
+
+
 def test_by_default_the_results_lie_in_the_first_run(runs: dict[str, str], evaluate: Evaluate) -> None:
     evaluate(*runs.values(), out=None)
     for name in ("results.json", "episodes.npz", "examples.npz"):
@@ -287,14 +361,38 @@ def test_runs_of_one_name_are_told_apart(
 ) -> None:
     twin = tmp_path / "seed1" / "roto"
     assert main(["train", *tiny, "--steps", "2", "--seed", "1", "--out", str(twin)]) == 0
-    results = evaluate(runs["roto"], str(twin))
-    names = [row["run"] for row in results.rows.values() if row["run"]]
-    assert len(names) == 2
-    assert names[1] == "seed1/roto"
-    (pair,) = results.paired.values()
-    assert pair["a"] != pair["b"]
-    assert pair["b"] == "maml + RotoGBML (seed1/roto)"
+    results = evaluate(runs["roto"], str(twin), runs["plain"])
+    shown = {row["run"]: row["method"] for row in results.rows.values() if row["run"]}
+    assert list(shown) == [
+        f"{Path(runs['roto']).parent.name}/roto",
+        "seed1/roto",
+        f"{Path(runs['roto']).parent.name}/plain",
+    ]
+    assert list(shown.values()) == [*(f"maml + RotoGBML ({run})" for run in list(shown)[:2]), "maml"]
+    pairs = list(results.paired.values())
+    first, *others = shown
+    assert [(pair["run_a"], pair["run_b"]) for pair in pairs] == [(first, other) for other in others]
+    assert [(pair["a"], pair["b"]) for pair in pairs] == [(shown[first], shown[other]) for other in others]
+    examples = np.load(tmp_path / "evaluation/examples.npz")
+    for row in results.rows.values():
+        right = (examples[f"0/pred/{row['method']}"] == examples["0/query_y"]).mean()
+        assert right == pytest.approx(results.episodes[row["key"]][0])
     assert run_names(["x/a", "y/b"]) == {"x/a": "a", "y/b": "b"}
+
+
+def test_two_baselines_of_one_name_stand_beside_each_other(
+    runs: dict[str, str], evaluate: Evaluate, tiny: list[str], tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin"
+    off = ["--homogenizer", "none", "--isi", "off"]
+    assert main(["train", *tiny, *off, "--steps", "2", "--seed", "1", "--out", str(twin)]) == 0
+    results = evaluate(runs["roto"], runs["plain"], str(twin))
+    assert {pair["b"]: pair["run_b"] for pair in results.paired.values()} == {
+        "maml (plain)": "plain",
+        "maml (twin)": "twin",
+    }
+    assert Results.read(tmp_path / "evaluation").paired == results.paired
+    assert {row["method"] for row in results.rows.values()} >= {"maml + RotoGBML", "maml (plain)", "maml (twin)"}
 
 
 def test_a_run_given_twice_is_one_run(runs: dict[str, str], evaluate: Evaluate) -> None:
@@ -365,6 +463,35 @@ def test_results_that_are_damaged_are_named(runs: dict[str, str], evaluate: Eval
         with pytest.raises(RotogbmlError, match=r"results in .* are damaged .* move them away and evaluate again"):
             evaluate(runs["roto"])
         (folder / name).write_bytes(whole)
+
+
+def test_the_place_of_the_results_is_looked_at_before_the_long_part(
+    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rotogbml.evaluation.verb.accuracies", lambda *_: pytest.fail("scored"))
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/results.json").write_text("{")
+    for place, said in (
+        ("file", "cannot write .*file: File exists"),
+        ("file/in", "cannot write .*file/in: Not a directory"),
+        ("x" * 300, "cannot write .*x: File name too long"),
+        ("old", "are damaged"),
+    ):
+        with pytest.raises(RotogbmlError, match=said):
+            evaluate(runs["roto"], out=str(tmp_path / place))
+
+
+def test_processes_import_what_their_parent_does(
+    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a file of the working folder that is called like a module, nor a path set in Python only, misleads."""
+    here = tmp_path / "work"
+    here.mkdir()
+    (here / "numpy.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert len(evaluate(runs["roto"], workers=2).rows) == 3
 
 
 def test_a_process_that_dies_is_reported(

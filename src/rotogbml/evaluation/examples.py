@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,14 @@ from rotogbml.sources.packed import PackedSource
 COUNT = 3
 
 
-def write_examples(path: Path, specs: list[Spec], tests: list[Test]) -> None:
-    """Write ``examples.npz``: the first episodes of the test, from different targets where there are several."""
+def write_examples(path: Path, methods: Mapping[Spec, str], tests: list[Test]) -> None:
+    """Write ``examples.npz``: the first episodes of the test, from different targets where there are several.
+
+    Args:
+        path: the file.
+        methods: each method and what the rows call it.
+        tests: one for each target.
+    """
     arrays: dict[str, np.ndarray] = {}
     for i in range(COUNT):
         test = tests[i % len(tests)]
@@ -28,9 +35,9 @@ def write_examples(path: Path, specs: list[Spec], tests: list[Test]) -> None:
             arrays[f"{i}/{side}_y"] = examples.y.numpy()
         arrays[f"{i}/target"] = np.array(test.source.name)
         arrays[f"{i}/classes"] = np.array(episode.classes)
-        for spec in specs:
+        for spec, name in methods.items():
             scores = load(spec, test.source.size).scores(episode)
-            arrays[f"{i}/pred/{spec.name}"] = scores.argmax(1).numpy()
+            arrays[f"{i}/pred/{name}"] = scores.argmax(1).numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomic(path, buffer.getvalue())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -110,6 +111,18 @@ def run_names(runs: Sequence[str]) -> dict[str, str]:
     while len({each[-depth:] for each in parts.values()}) < len(set(parts.values())):
         depth += 1
     return {run: "/".join(each[-depth:]) for run, each in parts.items()}
+
+
+def shown_names(specs: Sequence[Spec], runs: Mapping[str, str]) -> dict[Spec, str]:
+    """Return what tables call each method: its name, and its run where two runs' methods have the same.
+
+    Args:
+        specs: the methods that stand side by side.
+        runs: what to call each run.
+    """
+    names = {spec: spec.name for spec in specs}
+    count = Counter(names.values())
+    return {spec: name if count[name] == 1 else f"{name} ({runs[spec.run]})" for spec, name in names.items()}
 
 
 def check_head(config: RunConfig, run: str, n_way: int) -> None:

@@ -6,7 +6,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,17 +39,20 @@ class Row:
     mean: float
     ci95: float
     """Half width of the 95 % interval over episodes."""
-    training_seed: int
+    training_seed: int | None
+    """None where nothing was drawn."""
     test_seed: int
     sources: list[str]
     """What it was trained on; empty where nothing was trained."""
     steps: int
     checkpoint: str
+    command: str
+    """What measures this number again."""
 
     @property
     def key(self) -> str:
-        """Name of the row's per-episode accuracies."""
-        return f"{self.method}|{self.run}|{self.target}|{self.n_way}way{self.k_shot}shot"
+        """Name of the row's per-episode accuracies: who was tested, on what, in which task."""
+        return "|".join([self.run or self.method, self.target, self.split, _task(vars(self))])
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,18 @@ class Paired:
 
     a: str
     b: str
+    run_a: str
+    run_b: str
     target: str
+    split: str
+    """Which classes; for a mean over targets every split among them."""
     difference: float
     ci95: float
     episodes: int
     n_way: int
     k_shot: int
+    n_query: int
+    test_seed: int
 
 
 def stratified(values: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -113,15 +122,31 @@ class Results:
             ) from error
         return results
 
-    def add(self, row: Row, accuracies: np.ndarray | None = None) -> None:
-        """Take a row, in place of an earlier one of the same key."""
+    def add(self, row: Row, accuracies: np.ndarray) -> None:
+        """Take a row, in place of an earlier one of the same key; rows of the same run at other weights go."""
+        self._forget(row)
         self.rows[row.key] = {**asdict(row), "key": row.key}
-        if accuracies is not None:
-            self.episodes[row.key] = accuracies
+        self.episodes[row.key] = accuracies
 
     def add_paired(self, pair: Paired) -> None:
-        """Take a paired difference, in place of an earlier one of the same methods and target."""
+        """Take a paired difference, in place of an earlier one of the same runs, target and task."""
         self.paired[_pair_key(asdict(pair))] = asdict(pair)
+
+    def _forget(self, row: Row) -> None:
+        """Drop what was measured of this run after other steps or at another checkpoint."""
+        now = (row.steps, row.checkpoint)
+        stale = {
+            key
+            for key, old in self.rows.items()
+            if row.run and old["run"] == row.run and (old["steps"], old["checkpoint"]) != now
+        }
+        if not stale:
+            return
+        self.rows = {key: old for key, old in self.rows.items() if key not in stale}
+        self.episodes = {key: values for key, values in self.episodes.items() if key not in stale}
+        self.paired = {
+            key: pair for key, pair in self.paired.items() if row.run not in (pair.get("run_a"), pair.get("run_b"))
+        }
 
     def write(self) -> None:
         """Write both files atomically.
@@ -149,4 +174,8 @@ class Results:
 
 
 def _pair_key(pair: dict[str, Any]) -> str:
-    return "|".join(str(pair.get(name)) for name in ("a", "b", "target", "n_way", "k_shot"))
+    return "|".join([*(str(pair[name]) for name in ("run_a", "run_b", "target", "split")), _task(pair)])
+
+
+def _task(line: Mapping[str, Any]) -> str:
+    return f"{line['n_way']}way{line['k_shot']}shot{line['n_query']}query|seed{line['test_seed']}"

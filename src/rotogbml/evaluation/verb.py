@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -11,19 +10,19 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rotogbml.children import cores
 from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.examples import write_examples
-from rotogbml.evaluation.methods import Adapted, Spec, check_head, load, run_names
+from rotogbml.evaluation.methods import Adapted, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
+from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
 from rotogbml.evaluation.work import Test, accuracies
+from rotogbml.files import make_folder
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.assemble import open_sources
-from rotogbml.training.run import RunFolder
 from rotogbml.training.validation import mean_ci95
-
-Split = Literal["auto", "train", "val", "test", "all"]
 
 
 def evaluate(
@@ -72,8 +71,9 @@ def evaluate(
     """
     if episodes < 2:
         raise UsageError(f"episodes is {episodes}: an interval needs at least 2, the literature takes 600")
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}: give at least 1, or leave it out to use all cores")
+    for name, value, least in (("n_query", n_query, 1), ("test_steps", test_steps, 0), ("workers", workers, 1)):
+        if value is not None and value < least:
+            raise UsageError(f"{name} is {value}: give at least {least}, or leave it out")
     load.cache_clear()  # a run may have been trained on since
     runs = list({Path(run).resolve(): run for run in runs}.values())
     specs = [Spec("run", run, checkpoint, test_steps) for run in runs]
@@ -88,8 +88,9 @@ def evaluate(
     specs += [Spec("untrained", specs[0].run, checkpoint, test_steps), Spec("pixels")]
 
     found = open_sources(first.sources if sources is None else sources)
+    seen = {run: Seen.by(run) for run in runs}
     tests = [
-        Test(found[name], _split(found[name], split, runs), way, shot, query, seed)
+        Test(found[name], honest_split(found[name], split, list(seen.values())), way, shot, query, seed)
         for name in _targets(target, first, found)
     ]
     for test in tests:
@@ -97,20 +98,31 @@ def evaluate(
     for spec in specs:
         load(spec, tests[0].source.size)
 
-    scores = _score(specs, tests, episodes, workers or os.cpu_count() or 1)
-    results = Results.read(Path(out) if out is not None else Path(specs[0].run) / "evaluation")
+    # Before the long part: what is wrong with the place of the results is said at once.
+    folder = Path(out) if out is not None else Path(specs[0].run) / "evaluation"
+    make_folder(folder)
+    results = Results.read(folder)
     given = {"sources": sources, "test_steps": test_steps, "out": out}
     given |= {"split": None if split == "auto" else split, "checkpoint": None if checkpoint == "best" else checkpoint}
     results.command = _command(runs, tests, episodes, given)
     names = run_names(runs)
-    rows = [_row(spec, test, scores[spec, test.source.name], first, names) for spec in specs for test in tests]
-    for row, (spec, test) in zip(rows, ((spec, test) for spec in specs for test in tests), strict=True):
-        results.add(row, scores[spec, test.source.name])
-    paired = [pair for other in specs[1 : len(configs)] for pair in _pairs(specs[0], other, tests, scores, names)]
+    shown = shown_names(specs, names)
+
+    scores = _score(specs, tests, episodes, workers or cores())
+    rows = []
+    for spec in specs:
+        trained = (names[spec.run], sorted(seen[spec.run].pixels)) if spec.kind == "run" else ("", [])
+        for test in tests:
+            values = scores[spec, test.source.name]
+            rows.append(_row(spec, test, values, shown[spec], *trained, results.command))
+            results.add(rows[-1], values)
+    paired = [
+        pair for other in specs[1 : len(configs)] for pair in _pairs(specs[0], other, tests, scores, shown, names)
+    ]
     for pair in paired:
         results.add_paired(pair)
     results.write()
-    write_examples(results.folder / "examples.npz", specs, tests)
+    write_examples(results.folder / "examples.npz", shown, tests)
     print(render([results.rows[row.key] for row in rows], [vars(pair) for pair in paired], format))
     return results
 
@@ -125,25 +137,6 @@ def _targets(target: list[str] | None, first: RunConfig, found: dict[str, Packed
     return names
 
 
-def _split(source: PackedSource, split: Split, runs: list[str]) -> str:
-    """Return which of the target's classes may be tested honestly."""
-    trained_on = [run for run in runs if source.name in _trained_sources(run)]
-    if split == "auto":
-        if source.classes_of("test"):
-            return "test"
-        if trained_on:
-            raise UsageError(
-                f"'{source.name}' has no test classes and {trained_on[0]} was trained on it: "
-                f"train with --holdout {source.name}, or name another --target"
-            )
-        return "all"
-    if split in ("train", "all") and trained_on:
-        raise UsageError(
-            f"{trained_on[0]} was trained on classes of '{source.name}': --split {split} would test what it has seen"
-        )
-    return split
-
-
 def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) -> dict[tuple[Spec, str], np.ndarray]:
     columns = (TextColumn("testing"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
@@ -151,15 +144,13 @@ def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) ->
         return accuracies(specs, tests, episodes, workers, lambda n: bar.advance(task, n))
 
 
-def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig, names: dict[str, str]) -> Row:
+def _row(spec: Spec, test: Test, values: np.ndarray, shown: str, run: str, trained_on: list[str], command: str) -> Row:
     mean, ci95 = mean_ci95(values)
-    config = first if spec.kind == "pixels" else spec.config()
+    config = None if spec.kind == "pixels" else spec.config()
     method = load(spec, test.source.size)
-    adapted = isinstance(method, Adapted)
-    trained = spec.kind == "run"
     return Row(
-        method=spec.name,
-        run=names[spec.run] if trained else "",
+        method=shown,
+        run=run,
         target=test.source.name,
         split=test.split,
         classes=len(test.source.classes_of(test.split)),
@@ -167,41 +158,41 @@ def _row(spec: Spec, test: Test, values: np.ndarray, first: RunConfig, names: di
         k_shot=test.k_shot,
         n_query=test.n_query,
         episodes=len(values),
-        norm=config.encoder.norm if adapted else "none",
+        norm="none" if config is None else config.encoder.norm,
         inner_steps=method.learner.test_steps if isinstance(method, Adapted) else 0,
         mean=mean,
         ci95=ci95,
-        training_seed=config.seed,
+        training_seed=None if config is None else config.seed,
         test_seed=test.seed,
-        sources=_trained_sources(spec.run) if trained else [],
+        sources=trained_on,
         steps=method.step if isinstance(method, Adapted) else 0,
-        checkpoint=spec.checkpoint if trained else "",
+        checkpoint=spec.checkpoint if spec.kind == "run" else "",
+        command=command,
     )
 
 
-def _trained_sources(run: str) -> list[str]:
-    folder = RunFolder(Path(run))
-    listed = folder.read_record().get("sources")
-    if listed is None:
-        config = folder.read_config()
-        listed = [name for name in open_sources(config.sources) if name not in config.holdout]
-    return list(listed)
-
-
 def _pairs(
-    a: Spec, b: Spec, tests: list[Test], scores: dict[tuple[Spec, str], np.ndarray], runs: dict[str, str]
+    a: Spec,
+    b: Spec,
+    tests: list[Test],
+    scores: dict[tuple[Spec, str], np.ndarray],
+    shown: dict[Spec, str],
+    runs: dict[str, str],
 ) -> list[Paired]:
     """Return a − b for each target, and their mean over targets where there are several."""
-    names = [a.name, b.name]
-    if names[0] == names[1]:
-        names = [f"{spec.name} ({runs[spec.run]})" for spec in (a, b)]
-    differences = {t.source.name: scores[a, t.source.name] - scores[b, t.source.name] for t in tests}
-    where = {"n_way": tests[0].n_way, "k_shot": tests[0].k_shot}
-    pairs = [Paired(*names, target, *mean_ci95(d), episodes=len(d), **where) for target, d in differences.items()]
+
+    def pair(target: str, split: str, mean: float, ci95: float, episodes: int) -> Paired:
+        test = tests[0]
+        task = (test.n_way, test.k_shot, test.n_query, test.seed)
+        return Paired(shown[a], shown[b], runs[a.run], runs[b.run], target, split, mean, ci95, episodes, *task)
+
+    differences = [scores[a, test.source.name] - scores[b, test.source.name] for test in tests]
+    pairs = [
+        pair(test.source.name, test.split, *mean_ci95(d), len(d)) for test, d in zip(tests, differences, strict=True)
+    ]
     if len(tests) > 1:
-        mean, ci95 = stratified(list(differences.values()))
-        total = sum(map(len, differences.values()))
-        pairs.append(Paired(*names, f"mean of {len(tests)}", mean, ci95, episodes=total, **where))
+        splits = ", ".join(sorted({test.split for test in tests}))
+        pairs.append(pair(f"mean of {len(tests)}", splits, *stratified(differences), sum(map(len, differences))))
     return pairs
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rotogbml.children import environment, python
 from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.errors import RotogbmlError
 from rotogbml.evaluation.methods import Spec, load
@@ -122,8 +123,9 @@ def _elsewhere(pieces: list[Piece]) -> Iterator[list[float]]:
     """
     # Ctrl-C reaches the whole group: it ends at once and leaves the words to its parent.
     quiet = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); "
-    command = [sys.executable, "-c", f"{quiet}from rotogbml.evaluation.work import serve; serve()"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = python("-c", f"{quiet}from rotogbml.evaluation.work import serve; serve()")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment()) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         answered = 0

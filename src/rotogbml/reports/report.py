@@ -131,7 +131,9 @@ def _rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     seen: list[dict[str, Any]] = []
     for row in unique(row for record in records for row in record.results.get("rows") or []):
-        same = {k: v for k, v in row.items() if k not in ("run", "key")} if row.get("method") in BASELINES else row
+        same = row
+        if row.get("method") in BASELINES:
+            same = {k: v for k, v in row.items() if k not in ("run", "key", "command")}
         if same not in seen:
             seen.append(same)
             rows.append(row)

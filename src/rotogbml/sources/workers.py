@@ -14,19 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
-from pathlib import Path
 from queue import SimpleQueue
 
+from rotogbml.children import cores, environment, python
 from rotogbml.errors import RotogbmlError
 from rotogbml.sources.examine import Chunk, Examined, Examiner
 
 AHEAD = 16
 """Chunks handed out for each worker: enough to keep all busy while the parent writes a finished source."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def workers_for(chunks: Sequence[Chunk]) -> int:
@@ -81,13 +76,12 @@ class _Worker:
     """One process that examines one chunk at a time."""
 
     def __init__(self) -> None:
-        path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
         # A session of its own: Ctrl-C is the parent's to handle.
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", f"from {__name__} import serve; serve()"],
+            python("-c", f"from {__name__} import serve; serve()"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
             start_new_session=True,
         )
 

@@ -21,12 +21,12 @@ import PIL
 from PIL import features
 
 from rotogbml._version import __version__
+from rotogbml.children import cores
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.files import cannot_write
 from rotogbml.sources.glyphs.scripts import SCRIPTS
 from rotogbml.sources.glyphs.source import draw_source
 from rotogbml.sources.packed import SOURCE_FILE, PackedSource, open_pack
-from rotogbml.sources.workers import cores
 from rotogbml.sources.writer import replace_folder, restore_folder
 
 DRAWING = 3
