@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import rotogbml
 from rotogbml import demonstration
 from rotogbml.cli import main
+from rotogbml.errors import RotogbmlError
 from rotogbml.training.run import RunFolder
 
 SCRIPTS = ("arrows", "greek", "lao")
@@ -134,8 +136,14 @@ def test_the_demo_trains_twice_tests_and_reports(
 ) -> None:
     monkeypatch.setattr(demonstration, "RECIPE", recipe)
     monkeypatch.setattr("rotogbml.sources.glyphs.glyphs", lambda: None)  # the small ones are drawn already
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--steps", "3", "--episodes", "4"]) == 0
+    monkeypatch.setenv("COLUMNS", "500")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "numpy.py").write_text("raise SystemExit(3)")  # the trainings do not import it
+    assert main(["demo", "--out", "demo[/bold]", "--steps", "3", "--episodes", "4"]) == 0
     said = capsys.readouterr().out
+    (tmp_path / "demo[/bold]").rename(tmp_path / "demo")
+    assert "--out 'demo[/bold]/rotogbml'" in said
+    assert "--out 'demo[/bold]/report.html'" in said
     assert "$ rotogbml train" in said
     assert "untrained encoder" in said
     assert (tmp_path / "demo/report.html").stat().st_size < 5_000_000
@@ -144,12 +152,19 @@ def test_the_demo_trains_twice_tests_and_reports(
     assert [pair["target"] for pair in tree["paired"]] == ["lao"]
 
 
-def test_a_training_that_fails_in_the_demo_is_told_in_its_own_words(
-    recipe: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_training_that_fails_in_the_demo_is_told_in_its_own_words(tmp_path: Path) -> None:
+    commands, runs = {"ours": ["trian"], "plain": ["--version"]}, {name: tmp_path / name for name in ("ours", "plain")}
+    with pytest.raises(RotogbmlError, match=r"training 'ours' failed \(rotogbml: no verb 'trian' .*see .*ours\.log"):
+        demonstration._train(commands, runs, 3, Console())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--steps", "0"], "steps is 0: give at least 1"), (["--episodes", "1"], "episodes is 1: give at least 2")],
+)
+def test_a_demo_of_nothing_is_refused_before_anything_is_done(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demonstration, "RECIPE", [*recipe, "--episodes.n_way", "99"])
-    monkeypatch.setattr("rotogbml.sources.glyphs.glyphs", lambda: None)
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--steps", "3", "--episodes", "4"]) == 1
-    said = capsys.readouterr().err
-    assert "training 'rotogbml' failed (rotogbml: n_way is 99" in said
-    assert said.count("\n") == 1
+    assert main(["demo", "--out", str(tmp_path / "demo"), *arguments]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -75,7 +75,7 @@ def test_killed_again_and_again_it_ends_equal(
 ) -> None:
     expected, seconds = uninterrupted
     rng, out, kills = random.Random(seed), tmp_path / "run", 0
-    for _ in range(6):
+    for _ in range(5):
         run = start(command(out))
         time.sleep(rng.uniform(0.02, 0.4) * seconds)
         run.kill()
@@ -89,7 +89,7 @@ def test_killed_before_and_after_each_save_it_ends_equal(
 ) -> None:
     """Checkpoints only at validations: much of the metrics is written, cut off and written again."""
     rarely = ("--outer.checkpoint_seconds", "1000")
-    for step in (2, 10, 26, 38):
+    for step in (2, 22, 38):
         run = start(command(tmp_path / "run", *rarely))
         reached(tmp_path / "run", step)
         run.kill()
@@ -112,26 +112,6 @@ def test_a_signal_saves_and_ends_with_130(
     assert 8 <= step < STEPS
     ended, _ = to_the_end(start, command, out, *rarely)
     assert ended == uninterrupted[0]
-
-
-@pytest.mark.parametrize("damage", ["flipped", "truncated"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_used(
-    start: Any, command: Any, uninterrupted: tuple[End, float], tmp_path: Path, damage: str
-) -> None:
-    out = tmp_path / "run"
-    run = start(command(out))
-    reached(out, 22)
-    run.kill(signal.SIGTERM)
-    assert run.wait() == 130
-    last = out / "checkpoints/last.pt"
-    data = last.read_bytes()
-    third = len(data) // 3
-    flipped = bytes(byte ^ 0xFF for byte in data[third : third + 64])
-    last.write_bytes(data[:third] + flipped + data[third + 64 :] if damage == "flipped" else data[:-100])
-    ended, said = to_the_end(start, command, out)
-    assert ended == uninterrupted[0]
-    assert said.count(f"checkpoint {last} is damaged") == 1
-    assert "the one before is used" in said
 
 
 def test_with_every_checkpoint_damaged_it_stops_and_names_one(start: Any, command: Any, tmp_path: Path) -> None:

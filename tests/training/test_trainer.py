@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
+from rotogbml.training.interrupt import Interrupted
 from rotogbml.training.run import RunFolder
+from rotogbml.training.step import meta_step
 from rotogbml.training.trainer import Trainer
 from rotogbml.training.validation import mean_ci95
 
@@ -298,6 +301,36 @@ def test_a_full_disk_is_found_before_the_first_step(
     with pytest.raises(RotogbmlError, match="disk full"):
         trainer.fit()
     assert trainer.step == 0
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_leads_to_the_same_end(
+    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    often = OuterConfig(log_every=2, validate_every=2, validation_episodes=6)
+    whole = trained(build(outer=often, steps=9), tmp_path / "whole")
+
+    def stop_in_the_seventh(*given: Any) -> Any:
+        if given[-1] == 6:
+            signal.raise_signal(signal.SIGTERM)
+        return meta_step(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rotogbml.training.trainer.meta_step", stop_in_the_seventh)
+        with pytest.raises(Interrupted, match="stopped at step 7, saved"):
+            trained(build(outer=often, steps=9), tmp_path / "run")
+    last = tmp_path / "run/checkpoints/last.pt"
+    data = last.read_bytes()
+    third = len(data) // 3
+    flipped = bytes(byte ^ 0xFF for byte in data[third : third + 64])
+    last.write_bytes(data[:third] + flipped + data[third + 64 :] if damage == "flipped" else data[:-100])
+    resumed = Trainer(build(outer=often, steps=9), RunFolder(tmp_path / "run"))
+    (warning,) = [record.getMessage() for record in caplog.records]
+    assert warning.startswith(f"checkpoint {last} is damaged")
+    assert warning.endswith("the one before is used")
+    assert 0 < resumed.step < 7
+    resumed.fit()
+    assert resumed.digest() == whole.digest()
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(build: Build, tmp_path: Path) -> None:
