@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rotogbml import presets
 from rotogbml.config import (
     EncoderConfig,
     EpisodeConfig,
@@ -107,7 +106,9 @@ def rotation_update(m: int, rounds: int) -> list[float]:
     g = torch.Generator().manual_seed(0)
     seconds = []
     for _ in range(rounds):
-        stats = TaskStatistics(SOURCES, torch.rand(4, generator=g), torch.rand(4, generator=g), torch.randn(4, m, generator=g))
+        stats = TaskStatistics(
+            SOURCES, torch.rand(4, generator=g), torch.rand(4, generator=g), torch.randn(4, m, generator=g)
+        )
         began = time.perf_counter()
         homogenizer.weights(stats)
         homogenizer.update(stats)
@@ -154,19 +155,20 @@ def main() -> None:
             "low": min(ratios),
             "high": max(ratios),
         }
-    print(f"\nconv4-64, {size} px, 5-way 1-shot, 15 queries, N = 4, 5 steps, second order, m = {m}, {given.threads} threads")
+    print(f"\nconv4-64, {size} px, 5-way 1-shot, 15 queries, N = 4, 5 steps, second order, {given.threads} threads")
     print(f"{'variant':<32}{'s/step':>8}{'ratio':>8}   range over {rounds} rounds")
     for name, row in table.items():
         print(f"{name:<32}{row['seconds']:8.3f}{row['ratio']:8.3f}   {row['low']:.3f} - {row['high']:.3f}")
     milliseconds = [1e3 * s for s in update]
-    print(f"update of ω and γ, m = {m}, N = 4: median {statistics.median(milliseconds):.1f} ms, max {max(milliseconds):.1f} ms")
+    middle, worst = statistics.median(milliseconds), max(milliseconds)
+    print(f"update of ω and γ, m = {m}, N = 4: median {middle:.1f} ms, max {worst:.1f} ms")
 
     RESULTS.mkdir(exist_ok=True)
     record = {
         "work": {"size": size, "m": m, "rounds": rounds, "threads": given.threads},
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "torch": torch.__version__},
         "table": table,
-        "update_ms": {"median": statistics.median(milliseconds), "max": max(milliseconds)},
+        "update_ms": {"median": middle, "max": worst},
     }
     name = "step-quick.json" if given.quick else "step.json"
     (RESULTS / name).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")

@@ -7,8 +7,16 @@ This module imports nothing heavy: the command line reads it before torch is loa
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
+
+
+def names(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Return names or paths as strings; a single one is a list of one."""
+    return [os.fspath(given)] if isinstance(given, str | os.PathLike) else [os.fspath(name) for name in given]
+
 
 Slots = Literal["source", "position", "minibatch"]
 

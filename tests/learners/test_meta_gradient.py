@@ -15,7 +15,9 @@ from rotogbml.learners import LEARNERS, Learner, Network, Psi, create_learner
 STEPS, LR = 3, 0.05
 
 
-def outer_loss(learner: Learner, psi: Psi, episode: Episode, rotate: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def outer_loss(
+    learner: Learner, psi: Psi, episode: Episode, rotate: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """The query loss as a function of ψ, adaptation included, by the learner's own forward pass."""
     task = learner.prepare(psi, episode)
     z = task.z if rotate is None else rotate(task.z)
@@ -140,7 +142,9 @@ def test_the_feature_gradient_is_the_mean_over_queries(network: Network, episode
     torch.testing.assert_close(outcome.feature_gradient, head_alone, rtol=1e-12, atol=1e-15)
     task = learner.prepare(psi, episode)
     each = [
-        torch.autograd.grad(F.cross_entropy(network.logits(task.phi, task.z)[q : q + 1], task.y[q : q + 1]), task.z, retain_graph=True)[0]
+        torch.autograd.grad(
+            F.cross_entropy(network.logits(task.phi, task.z)[q : q + 1], task.y[q : q + 1]), task.z, retain_graph=True
+        )[0]
         for q in range(len(task.y))
     ]
     expected = torch.stack([grad[q] for q, grad in enumerate(each)]).mean(0)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.sources import examine, workers
 from rotogbml.sources.decode import decode
-from rotogbml.sources.lock import locked
+from rotogbml.lock import locked
 from rotogbml.sources.pack import pack
 from rotogbml.sources.packed import open_pack, open_source, pack_digest
 

@@ -219,7 +219,7 @@ def test_a_plain_script_needs_no_main_guard(root, tmp_path):
 
 def test_the_lock_goes_with_its_process(root, tmp_path):
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom rotogbml.sources.lock import locked\n"
+        "import sys, time\nfrom pathlib import Path\nfrom rotogbml.lock import locked\n"
         "with locked(Path(sys.argv[1]), 'here'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     (tmp_path / ".out.partial").mkdir()

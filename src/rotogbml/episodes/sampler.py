@@ -68,6 +68,10 @@ class EpisodeSampler:
         shots = [int(rng.integers(self.k_low, self.k_high + 1)) for _ in range(self.tasks_per_batch)]
         return tuple(self._episode(source, k, step, i) for i, (source, k) in enumerate(self._mixed(shots, rng)))
 
+    def serving(self) -> list[PackedSource]:
+        """Return the sources that can fill a task of at least one k_shot: the others are never drawn."""
+        return self._able(self.k_low)
+
     def _mixed(self, shots: list[int], rng: np.random.Generator) -> list[tuple[PackedSource, int]]:
         """Give each task its source. A source that cannot fill a task is left out for that task alone."""
         if self.mix == "single-source":

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.lock import locked
 from rotogbml.sources.containers import Skip
 from rotogbml.sources.examine import Chunk, chunks_of
 from rotogbml.sources.job import Finished, Job
-from rotogbml.sources.lock import locked
 from rotogbml.sources.options import PackOptions
 from rotogbml.sources.packed import open_pack, pack_digest
 from rotogbml.sources.place import SKIPPED_FILE, check_out, check_space, disk_error

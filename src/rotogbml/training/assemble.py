@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -130,6 +131,8 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
         split="train",
         augment=e.augment,
     )
+    # Slots, digests and the table know only of sources that can serve.
+    training = {source.name: source for source in sampler.serving()}
     _tell_idle_slots(config)
     learner = build_learner(config, next(iter(training.values())).size)
     learner.network.to(device)
@@ -141,6 +144,11 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
         n_way=e.n_way,
     )
     isi = None if config.isi is None else Isi(config.isi)
+    if isi is not None and isi.layers > learner.network.encoder.layers and math.isfinite(isi.layers):
+        raise UsageError(
+            f"isi.layers is {isi.layers}, but {config.encoder.name} has {learner.network.encoder.layers}: "
+            "give fewer, or 'all'"
+        )
     return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
 
 
@@ -159,7 +167,8 @@ def _tell_idle_slots(config: RunConfig) -> None:
 
 def _validation(config: RunConfig, training: dict[str, PackedSource]) -> Validation:
     e = config.episodes
-    k = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[1]
+    # Of a range the low end, as in evaluation.
+    k = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[0]
     samplers = {}
     for name, source in training.items():
         classes = [c for c in source.classes_of("val") if len(source.rows(c)) >= k + e.n_query]

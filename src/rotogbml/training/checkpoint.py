@@ -12,6 +12,7 @@ import io
 import logging
 import pickle
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write, write_atomic
 
 FORMAT = 1
+
+
+class LaterFormatError(RotogbmlError):
+    """Written by a later version: not damaged, and never passed over."""
+
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +68,12 @@ def load(path: Path) -> dict[str, Any]:
         raise RotogbmlError(f"no checkpoint {path}: train first, or name another with --checkpoint") from error
     except pickle.UnpicklingError as error:  # torch's own words advise to load it unsafely
         raise RotogbmlError(f"{path} is no checkpoint of rotogbml: it holds more than tensors and numbers") from error
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
         raise RotogbmlError(f"checkpoint {path} is damaged ({error})") from error
-    if not isinstance(state, dict) or state.get("format", 0) > FORMAT:
-        raise RotogbmlError(f"checkpoint {path} is of a later format than {FORMAT}: update rotogbml to read it")
+    if isinstance(state, dict) and state.get("format", 0) > FORMAT:
+        raise LaterFormatError(f"checkpoint {path} is of a later format than {FORMAT}: update rotogbml to read it")
+    if not isinstance(state, dict) or not {"format", "step"} <= state.keys():
+        raise RotogbmlError(f"{path} is no checkpoint of rotogbml: it lacks the step")
     return state
 
 
@@ -81,6 +89,8 @@ def newest(folder: Path) -> dict[str, Any] | None:
     for path in found:
         try:
             states.append(load(path))
+        except LaterFormatError:
+            raise
         except RotogbmlError as error:
             trouble.append(f"{error}")
             log.warning("%s: the one before is used", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,16 @@ class Recorder:
         for name, part in state.items():
             setattr(self, name, part)
         self.rewind()
+
+    def sync(self) -> None:
+        """Bring the metrics to the disk itself."""
+        if not self.metrics.exists():
+            return
+        try:
+            with self.metrics.open("rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.metrics, error) from error
 
     def rewind(self) -> None:
         """Cut off what stands in the metrics file beyond this recorder's state.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import shlex
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from rotogbml._version import __version__
@@ -24,11 +28,15 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.errors import UsageError
-from rotogbml.files import write_atomic
+from rotogbml.files import cannot_write, write_atomic
+from rotogbml.lock import locked
 from rotogbml.sources.packed import PackedSource, pack_digest
 
+log = logging.getLogger(__name__)
+
 # What may differ between a run and its continuation: how long it is, and how often it is saved.
-_FREE = ("steps", "minutes", "outer.checkpoint_seconds")
+# Where its packs lie may differ too: their digests are compared.
+_FREE = ("steps", "minutes", "outer.checkpoint_seconds", "sources")
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,31 @@ class RunFolder:
     def _unreadable(self, error: Exception) -> UsageError:
         return UsageError(f"{self.config} cannot be read as a run's configuration ({error}): put it back as it was")
 
-    def claim(self, config: RunConfig, sources: dict[str, PackedSource], parameters: int, resume: bool) -> None:
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Hold the folder for this process: two trainings in one would write over each other.
+
+        Raises:
+            UsageError: another process trains in it, or it is a file.
+            RotogbmlError: it cannot be made.
+        """
+        if self.path.is_file():
+            raise UsageError(f"{self.path} is a file: choose another --out")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        with locked(self.path, f"training in {self.path}"):
+            yield
+
+    def claim(
+        self,
+        config: RunConfig,
+        sources: dict[str, PackedSource],
+        parameters: int,
+        resume: bool,
+        device: str = "cpu",
+    ) -> None:
         """Make the folder this run's, or check that it already is.
 
         Raises:
@@ -87,21 +119,33 @@ class RunFolder:
             RotogbmlError: the folder cannot be written.
         """
         packs = {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
-        if self.path.is_file():
-            raise UsageError(f"{self.path} is a file: choose another --out")
         if self.config.exists():
             self._check_same(config, packs, resume)
         # A kill during the very first write leaves a partial file and nothing else.
         elif self.path.exists() and any(not file.name.endswith(".partial") for file in self.path.iterdir()):
             raise UsageError(f"{self.path} holds files but no run: choose another --out, or empty it yourself")
         write_atomic(self.config, yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True))
-        record = {
+        threads = torch.get_num_threads()
+        made_with = {
             "rotogbml": __version__,
             "torch": _version("torch"),
             "numpy": _version("numpy"),
             "python": platform.python_version(),
             "machine": platform.machine(),
-            "command": f"rotogbml train --config {shlex.quote(str(self.config))} --out {shlex.quote(str(self.path))}",
+            "device": device,
+            "threads": threads,
+        }
+        before = self.read_record()
+        for name, now in made_with.items():
+            if before.get(name, now) != now:
+                log.warning(
+                    "%s was %s when this run began and is %s now: it goes on, but not to the bit as without a stop",
+                    *(name, before[name], now),
+                )
+        config_path, out = shlex.quote(str(self.config)), shlex.quote(str(self.path))
+        record = {
+            **{name: before.get(name, now) for name, now in made_with.items()},
+            "command": f"rotogbml train --config {config_path} --threads {threads} --out {out}",
             "parameters": parameters,
             "size": next(iter(sources.values())).size,
             "sources": {name: source.digest for name, source in sorted(sources.items())},

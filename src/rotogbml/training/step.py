@@ -137,5 +137,5 @@ def _check_finite(outcomes: list[Outcome], sources: tuple[str, ...], step: int) 
         if not finite:
             raise RotogbmlError(
                 f"the loss of source '{source}' at step {step} is {outcome.loss.item():.3g} and its gradient is not "
-                "finite: lower --learner.inner_lr or --outer.meta_lr; the last good checkpoint is kept"
+                "finite: lower --learner.inner_lr or --outer.meta_lr; the last checkpoint is kept"
             )

@@ -69,7 +69,7 @@ class Trainer:
             RotogbmlError: it was made by another configuration.
         """
         for room, group in (("theta", self.psi.theta), ("phi", self.psi.phi)):
-            fill(group, state[room], self.folder.checkpoints)
+            fill(group, state.get(room, {}), self.folder.checkpoints)
         self.optimizer.load_state_dict(state["optimizer"])
         self.parts.homogenizer.load_state_dict(state["homogenizer"])
         self.recorder.load_state_dict(state["recorder"])
@@ -102,13 +102,15 @@ class Trainer:
                 now = time.monotonic()
                 self.seconds = now - began
 
+                rate = (self.step - logged_at[0]) * c.episodes.tasks_per_batch / max(now - logged_at[1], 1e-9)
+                loss, accuracy = (sum(values) / len(values) for values in (record.losses, record.accuracies))
                 if self.step % outer.log_every == 0 or self._done():
                     line = self.recorder.line(self.step, self.parts.homogenizer.omega())
                     self.recorder.write(line)
-                    rate = (self.step - logged_at[0]) * c.episodes.tasks_per_batch / max(now - logged_at[1], 1e-9)
-                    logged_at = (self.step, now)
                     self.recorder.time(self.step, self.seconds, rate)
-                    shown.update(self.step, line["loss"], line["accuracy"], rate, self.seconds, self._left(rate))
+                    logged_at = (self.step, now)
+                    loss, accuracy = line["loss"], line["accuracy"]
+                shown.update(self.step, loss, accuracy, rate, self.seconds, self._left(rate))
 
                 if self.parts.validation and (self.step % outer.validate_every == 0 or self._done()):
                     shown.validation(*self.validate())
@@ -118,7 +120,7 @@ class Trainer:
                     self.save()
                     saved_at = time.monotonic()
 
-                if watch.stop:
+                if watch.stop and not self._done():
                     self.save()
                     raise Interrupted(f"stopped at step {self.step}, saved: run the same command again to go on")
         self.save()
@@ -144,7 +146,8 @@ class Trainer:
         return mean, ci95
 
     def save(self) -> None:
-        """Write ``last.pt``; the one before becomes ``previous.pt``."""
+        """Write ``last.pt``; the one before becomes ``previous.pt``. What it says of the metrics is on disk by then."""
+        self.recorder.sync()
         checkpoint.save(self.folder.checkpoints / "last.pt", self.state_dict(), keep_previous=True)
         if not self.parts.validation:  # without validation the latest is the best there is
             self._save_best()

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from torch import Tensor
 
 from rotogbml.episodes import Episode, EpisodeSampler
+from rotogbml.errors import RotogbmlError
 from rotogbml.learners import Learner, Psi, accuracy
 
 
@@ -18,10 +20,23 @@ def mean_ci95(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
 
 
 def accuracies(learner: Learner, psi: Psi, episodes: Iterable[Episode]) -> np.ndarray:
-    """Return the query accuracy of each episode, float64 [episodes], 0 … 1; episodes move to where ψ is."""
+    """Return the query accuracy of each episode, float64 [episodes], 0 … 1; episodes move to where ψ is.
+
+    Raises:
+        RotogbmlError: a prediction is not finite.
+    """
     device = next(iter(psi.theta.values())).device
     moved = (episode.to(device) for episode in episodes)
-    return np.array([accuracy(learner.predict(psi, episode), episode.query.y) for episode in moved])
+    return np.array([_accuracy(learner.predict(psi, episode), episode) for episode in moved])
+
+
+def _accuracy(logits: Tensor, episode: Episode) -> float:
+    if not bool(logits.isfinite().all()):
+        raise RotogbmlError(
+            f"training has diverged: predictions on source '{episode.source}' are not finite. Lower --outer.meta_lr or "
+            "--learner.inner_lr and start again in another --out"
+        )
+    return accuracy(logits, episode.query.y)
 
 
 class Validation:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import resource
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.table import Table
 
 from rotogbml import presets
 from rotogbml.config import (
@@ -24,17 +19,17 @@ from rotogbml.config import (
     LearnerConfig,
     OuterConfig,
     RunConfig,
+    names,
 )
 from rotogbml.errors import UsageError
 from rotogbml.memory import keep_freed_memory
 from rotogbml.training import checkpoint
-from rotogbml.training.assemble import GLYPHS, Parts, assemble, default_holdout
+from rotogbml.training.assemble import Parts, assemble, default_holdout
+from rotogbml.training.dry_run import dry_run as measure
 from rotogbml.training.progress import clock
+from rotogbml.training.resolve import resolve
 from rotogbml.training.run import RunFolder, method_name
-from rotogbml.training.step import meta_step
 from rotogbml.training.trainer import Trainer, saying_what_to_lower
-
-DEFAULT_STEPS = 10_000
 
 
 @dataclass(frozen=True)
@@ -82,9 +77,10 @@ def train(
         preset: ``default`` is ours, ``paper`` the letter of the paper; an option given here wins over both.
         shift: How unlike the tasks of a minibatch are: sets mix, beta and slots.
         resume: ``auto`` goes on if there is something to go on from, ``true`` insists, ``false`` refuses.
-        dry_run: Build everything, try two steps, print parameters, peak memory and time, write nothing.
-        threads: Processor threads; all cores where not given.
-        accelerator: Where it computes; ``auto`` takes a GPU if there is one.
+        dry_run: Build everything, try three steps, print parameters, peak memory and time, write nothing.
+        threads: Processor threads; those of the run that goes on, else all cores, where not given.
+        accelerator: Where it computes; ``auto`` takes a CUDA GPU if there is one, else the CPU. Resuming to the bit
+            is tested on the CPU.
         episodes: What a task is and how minibatches are mixed.
         encoder: theta.
         learner: The inner loop.
@@ -100,15 +96,11 @@ def train(
         RotogbmlError: the loss is not finite, memory or disk ran out; what was saved is kept.
         Interrupted: stopped from outside, state saved.
     """
-    keep_freed_memory()
-    if threads is not None:
-        if threads < 1:
-            raise UsageError(f"threads is {threads}: give at least 1, or leave it out to use all cores")
-        torch.set_num_threads(threads)
+    packs = names(sources)
     config = resolve(
         RunConfig(
-            sources=list(sources),
-            holdout=default_holdout(list(sources)) if holdout is None else list(holdout),
+            sources=packs,
+            holdout=default_holdout(packs) if holdout is None else names(holdout),
             steps=steps,
             minutes=minutes,
             seed=seed,
@@ -122,65 +114,67 @@ def train(
             outer=outer,
         )
     )
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise UsageError("accelerator is cuda, but torch sees no such GPU here: leave --accelerator out, or take cpu")
+    go_on = {"auto": "auto", "true": "true", "false": "false"}.get(str(resume).lower())
+    if go_on is None:
+        raise UsageError(f"resume cannot be '{resume}': there are auto, true, false")
+    folder = RunFolder(Path(out))
+    keep_freed_memory()
+    device = computing(threads, accelerator, folder)
+    with saying_what_to_lower():
+        parts = assemble(config, device)
+        if dry_run:
+            return TrainReport("", 0, measure(parts), None, "")
+        with folder.held():
+            return _run(parts, folder, go_on)
+
+
+def computing(threads: int | None, accelerator: str, folder: RunFolder) -> torch.device:
+    """Settle threads and device, and return the device.
+
+    Raises:
+        UsageError: there is no such device, or no such number of threads.
+    """
+    threads = folder.read_record().get("threads") if threads is None else threads
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads is {threads}: give at least 1, or leave it out to use all cores")
+        torch.set_num_threads(threads)
+    if accelerator == "auto":  # named, since fabric's own choice may be a device without float64
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError(
+                "accelerator is cuda, but torch sees no such GPU here: leave --accelerator out, or take cpu"
+            )
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     fabric = Fabric(accelerator=accelerator, devices=1)
     fabric.launch()
-    parts = assemble(config, fabric.device)
-    if dry_run:
-        return _dry_run(parts)
-    folder = RunFolder(Path(out))
-    if resume == "true" and checkpoint.newest(folder.checkpoints) is None:
+    return fabric.device
+
+
+def _run(parts: Parts, folder: RunFolder, resume: str) -> TrainReport:
+    """Claim the folder, train, say what came of it."""
+    config = parts.config
+    saved = checkpoint.newest(folder.checkpoints)
+    if resume == "true" and saved is None:
         raise UsageError(
             f"--resume true, but there is no checkpoint in {folder.checkpoints}: leave --resume out to start"
         )
+    if saved is not None and config.steps is not None and config.steps < saved["step"]:
+        raise UsageError(
+            f"{folder.path} is at step {saved['step']} already, --steps {config.steps} is less: "
+            "give more, or choose another --out"
+        )
     parameters = sum(p.numel() for p in parts.learner.network.psi().tensors())
-    folder.claim(config, parts.sources, parameters, resume != "false")
+    folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type)
     trainer = Trainer(parts, folder)
     _announce(parts, trainer.step)
     trainer.fit()
     best = trainer.best if math.isfinite(trainer.best) else None
     digest = trainer.digest()
     said = "no validation classes" if best is None else f"best validation {best:.1%}"
-    print(f"{trainer.step} steps in {clock(trainer.seconds)}, {said}, digest {digest[:16]}: {out}")
-    return TrainReport(out, trainer.step, trainer.seconds, best, digest)
-
-
-def resolve(config: RunConfig) -> RunConfig:
-    """Return the configuration with every choice made: presets filled in, budget and augmentation settled.
-
-    Raises:
-        UsageError: numbers that cannot be.
-    """
-    c = config
-    if c.steps is None and c.minutes is None:
-        c = dataclasses.replace(c, steps=DEFAULT_STEPS)
-    if (c.steps is not None and c.steps < 1) or (c.minutes is not None and not c.minutes > 0):
-        raise UsageError(f"steps is {c.steps}, minutes is {c.minutes}: give a positive number of one of them")
-    episodes = c.episodes
-    if episodes.augment is None and c.sources == [GLYPHS]:
-        episodes = dataclasses.replace(episodes, augment="shape-safe")
-    for name in ("log_every", "validate_every", "validation_episodes"):
-        if getattr(c.outer, name) < 1:
-            raise UsageError(f"outer.{name} is {getattr(c.outer, name)}: it must be at least 1")
-
-    if c.encoder.width < 1:
-        raise UsageError(f"encoder.width is {c.encoder.width}: it must be at least 1")
-
-    def fill(part: Any, group: str) -> Any:
-        return None if part is None else presets.fill(part, group, c.preset, c.shift)
-
-    outer = fill(c.outer, "outer")
-    if not 0 < outer.meta_lr < math.inf:
-        raise UsageError(f"outer.meta_lr is {outer.meta_lr}: it must be above 0 and finite")
-    return dataclasses.replace(
-        c,
-        episodes=fill(episodes, "episodes"),
-        learner=fill(c.learner, "learner"),
-        homogenizer=fill(c.homogenizer, "homogenizer"),
-        isi=fill(c.isi, "isi"),
-        outer=outer,
-    )
+    print(f"{trainer.step} steps in {clock(trainer.seconds)}, {said}, digest {digest[:16]}: {folder.path}")
+    return TrainReport(str(folder.path), trainer.step, trainer.seconds, best, digest)
 
 
 def _announce(parts: Parts, start: int) -> None:
@@ -196,37 +190,10 @@ def _announce(parts: Parts, start: int) -> None:
         + (f" from step {start}" if start else "")
     )
     print(f"training sources ({classes} classes): {', '.join(parts.sources)}")
+    without = [name for name in parts.sources if name not in parts.validation.samplers]
+    if parts.validation and without:
+        print(f"validated on all of them but {', '.join(without)}: too few validation classes there")
+    if not parts.validation:
+        print("no validation: no source has enough validation classes, so the latest state counts as the best")
     if c.holdout:
         print(f"held out: {', '.join(c.holdout)}", flush=True)
-
-
-def _dry_run(parts: Parts) -> TrainReport:
-    """Try two steps and say what a run would take; nothing is written."""
-    c = parts.config
-    psi = parts.learner.network.psi()
-    optimizer = torch.optim.Adam(psi.tensors(), lr=0.0)
-    seconds = []
-    with saying_what_to_lower():
-        for step in range(3):  # the first one also loads libraries and reserves memory
-            began = time.perf_counter()
-            meta_step(parts, psi, optimizer, tuple(e.to(parts.device) for e in parts.sampler.batch(step)), step)
-            seconds.append(time.perf_counter() - began)
-    each = min(seconds[1:])
-    steps = c.steps if c.steps is not None else max(1, int(60 * (c.minutes or 0) / each))
-    table = Table(title="dry run: nothing was written", title_justify="left")
-    table.add_column("what")
-    table.add_column("value", justify="right")
-    rows = {
-        "method": method_name(c),
-        "parameters (encoder)": f"{sum(p.numel() for p in psi.theta.values()):,}",
-        "parameters (head)": f"{sum(p.numel() for p in psi.phi.values()):,}",
-        "features m": f"{parts.learner.network.feature_dim:,}",
-        "peak memory so far": f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MB",
-        "one step": f"{each:.3f} s",
-        "steps": f"{steps:,}",
-        "estimated time, without validation": clock(steps * each),
-    }
-    for name, shown in rows.items():
-        table.add_row(name, shown)
-    Console().print(table)
-    return TrainReport("", 0, sum(seconds), None, "")
