@@ -133,7 +133,7 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
     )
     # Slots, digests and the table know only of sources that can serve.
     training = {source.name: source for source in sampler.serving()}
-    _tell_idle_slots(config)
+    _tell_idle_slots(config, sorted(training))
     learner = build_learner(config, next(iter(training.values())).size)
     learner.network.to(device)
     homogenizer = create_homogenizer(
@@ -152,16 +152,18 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
     return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
 
 
-def _tell_idle_slots(config: RunConfig) -> None:
+def _tell_idle_slots(config: RunConfig, sources: list[str]) -> None:
     """Say where slots by source cannot do anything: all tasks of a minibatch share one slot, so ω = 1 and γ = I."""
     h = config.homogenizer
     parts = {} if h is None else {"reweight": h.reweight, "rotate": h.rotate}
     idle = [name for name, part in parts.items() if part is not None and part.slots == "source"]
-    if idle and config.episodes.mix == "single-source" and config.episodes.tasks_per_batch > 1:
+    why = f"the one source '{sources[0]}'" if len(sources) == 1 else "mix single-source"
+    alike = len(sources) == 1 or config.episodes.mix == "single-source"
+    if idle and alike and config.episodes.tasks_per_batch > 1:
         log.warning(
-            "with mix single-source all tasks of a minibatch share one slot, so slots by source leave everything as it "
-            "is: take --homogenizer.%s.slots position or minibatch",
-            idle[0],
+            "with %s all tasks of a minibatch share one slot, so slots by source leave everything as it is: "
+            "take --homogenizer.%s.slots position or minibatch",
+            *(why, idle[0]),
         )
 
 

@@ -161,7 +161,7 @@ class RunFolder:
         """
         try:
             return json.loads(self.record.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
             raise UsageError(f"{self.record} cannot be read ({error}): put it back as it was") from error

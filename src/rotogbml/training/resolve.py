@@ -1,0 +1,86 @@
+"""From what the user gave to a configuration with every choice made."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import types
+import typing
+from typing import Any, Literal
+
+from rotogbml import presets
+from rotogbml.config import RunConfig
+from rotogbml.errors import UsageError, did_you_mean
+from rotogbml.training.assemble import GLYPHS
+
+DEFAULT_STEPS = 10_000
+_LARGEST_RATE = 1e30
+"""Beyond it Adam's own numbers leave float32."""
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Return the configuration with every choice made: presets filled in, budget and augmentation settled.
+
+    Raises:
+        UsageError: numbers that cannot be.
+    """
+    check_choices(config)
+    # Absolute, so that a run can be tested from anywhere.
+    where = [name if name == GLYPHS else os.path.abspath(name) for name in config.sources]  # noqa: PTH100
+    c = dataclasses.replace(config, sources=where)
+    if c.steps is None and c.minutes is None:
+        c = dataclasses.replace(c, steps=DEFAULT_STEPS)
+    if (c.steps is not None and c.steps < 1) or (c.minutes is not None and not 0 < c.minutes < math.inf):
+        raise UsageError(f"steps is {c.steps}, minutes is {c.minutes}: give a positive number of one of them")
+    episodes = c.episodes
+    if episodes.augment is None and c.sources == [GLYPHS]:
+        episodes = dataclasses.replace(episodes, augment="shape-safe")
+    for name in ("log_every", "validate_every", "validation_episodes"):
+        if getattr(c.outer, name) < 1:
+            raise UsageError(f"outer.{name} is {getattr(c.outer, name)}: it must be at least 1")
+
+    if not c.outer.checkpoint_seconds >= 0:
+        raise UsageError(f"outer.checkpoint_seconds is {c.outer.checkpoint_seconds}: it must be 0 (each step) or more")
+    if c.encoder.width < 1:
+        raise UsageError(f"encoder.width is {c.encoder.width}: it must be at least 1")
+
+    def fill(part: Any, group: str) -> Any:
+        return None if part is None else presets.fill(part, group, c.preset, c.shift)
+
+    outer = fill(c.outer, "outer")
+    if not 0 < outer.meta_lr <= _LARGEST_RATE:
+        raise UsageError(f"outer.meta_lr is {outer.meta_lr}: it must be above 0 and at most {_LARGEST_RATE:g}")
+    return dataclasses.replace(
+        c,
+        episodes=fill(episodes, "episodes"),
+        learner=fill(c.learner, "learner"),
+        homogenizer=fill(c.homogenizer, "homogenizer"),
+        isi=fill(c.isi, "isi"),
+        outer=outer,
+    )
+
+
+def check_choices(config: Any, prefix: str = "") -> None:
+    """Check every field that allows only certain words; the command line does so by itself, Python does not.
+
+    Raises:
+        UsageError: a field holds none of its words.
+    """
+    for name, hint in typing.get_type_hints(type(config)).items():
+        given = getattr(config, name)
+        if dataclasses.is_dataclass(given):
+            check_choices(given, f"{prefix}{name}.")
+            continue
+        allowed = _alternatives(hint)
+        words = [word for part in allowed if typing.get_origin(part) is Literal for word in typing.get_args(part)]
+        if isinstance(given, str) and words and given not in words and str not in allowed:
+            known = ", ".join(map(str, words))
+            raise UsageError(f"{prefix}{name} cannot be '{given}'{did_you_mean(given, words)}: there are {known}")
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """Return the members of a union, or the one type there is."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [part for member in typing.get_args(hint) for part in _alternatives(member)]
+    return [hint]
