@@ -95,14 +95,17 @@ class RunFolder:
             UsageError: another process trains in it, or it is a file.
             RotogbmlError: it cannot be made.
         """
-        if self.path.is_file():
-            raise UsageError(f"{self.path} is a file: choose another --out")
+        self._check_no_file()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cannot_write(self.path, error) from error
         with locked(self.path, f"training in {self.path}"):
             yield
+
+    def _check_no_file(self) -> None:
+        if self.path.is_file():
+            raise UsageError(f"{self.path} is a file: choose another --out")
 
     def claim(
         self,
@@ -119,6 +122,7 @@ class RunFolder:
             RotogbmlError: the folder cannot be written.
         """
         packs = {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
+        self._check_no_file()
         if self.config.exists():
             self._check_same(config, packs, resume)
         # A kill during the very first write leaves a partial file and nothing else.
