@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import shutil
 import sys
+from argparse import HelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
 
 from rotogbml._version import __version__
 from rotogbml.complaints import plain
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"rotogbml: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -105,15 +110,12 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _overview(only: set[str] | None = None) -> str:
-    lines = ["usage: rotogbml VERB [options]", "", __doc_line(), "", "verbs:"]
+    about = "Meta-learning from a few photos a class and several unlike sources."
+    lines = ["usage: rotogbml VERB [options]", "", about, "", "verbs:"]
     lines += [f"  {name:<12}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
     return "\n".join(
         [*lines, "", "rotogbml VERB --help lists a verb's options; rotogbml --version prints the version."]
     )
-
-
-def __doc_line() -> str:
-    return "Meta-learning from a few photos a class and several unlike sources."
 
 
 def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
@@ -124,12 +126,18 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     """
     from jsonargparse import ArgumentParser, set_parsing_settings
 
+    from rotogbml import options
+
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
     class Parser(ArgumentParser):
         def error(self, message: str | BaseException, ex: BaseException | None = None) -> NoReturn:  # type: ignore[override]
             # Raw: the parsers of nested groups are of this class too, and what they say is quoted by the outer one.
             raise UsageError(str(message))
+
+        def format_help(self, formatter: HelpFormatter | None = None) -> str:
+            width = max(shutil.get_terminal_size().columns - 2, 60)
+            return super().format_help(formatter) + (options.help_of_parts(width) if verb.config else "")
 
     parser = Parser(prog=f"rotogbml {name}", description=(inspect.getdoc(call) or "").split("\n")[0])
     if verb.config:
@@ -143,10 +151,10 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
         required = parameter.default is inspect.Parameter.empty
         default = None if required else parameter.default
         if key in verb.several:
-            options: dict[str, Any] = {"nargs": "+", "type": str, "help": described.get(key, "")}
+            several: dict[str, Any] = {"nargs": "+", "type": str, "help": described.get(key, "")}
             if key not in verb.positional:
-                options |= {"required": True} if required else {"default": default}
-            parser.add_argument(flag, **options)
+                several |= {"required": True} if required else {"default": default}
+            parser.add_argument(flag, **several)
             by_hand.append(key)
         elif isinstance(default, bool):
             parser.add_argument(flag, nargs="?", const=True, default=default, type=bool, help=described.get(key, ""))
@@ -155,18 +163,29 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
             parser.add_argument(flag, type=str, help=described.get(key, ""))
             by_hand.append(key)
     parser.add_function_arguments(call, as_positional=False, skip=set(by_hand), fail_untyped=True)
+    for action in parser._actions:
+        chosen = options.chosen_by_preset(action.dest)
+        action.help = f"{action.help} ({chosen})" if chosen else action.help
+    typed = _sugar(arguments)
+    files = _values(typed, "--config") if verb.config else []
     try:
-        parsed = parser.instantiate(parser.parse_args(_sugar(arguments)))
+        parsed = parser.instantiate(parser.parse_args(typed))
     except UsageError as error:
-        raise UsageError(plain(str(error), parser.prog, _known_options(parser))) from None
+        known = [action.dest for action in parser._actions] + (options.names() if verb.config else [])
+        raise UsageError(plain(str(error), parser.prog, known)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        said = f"{' '.join(files)} " if files else ""
+        raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error
+    given = {name: _values(typed, f"--{name}") for name in ("preset", "shift")}
+    options.refuse_another_preset(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
     return {key: parsed[key] for key in inspect.signature(call).parameters}
 
 
 def _sugar(arguments: list[str]) -> list[str]:
     """Rewrite what people type into what the parser reads.
 
-    ``--dry-run`` → ``--dry_run``; ``--isi off`` (none, false, null) → null, ``--isi on`` → nothing, since on is the
-    default; ``--learner anil`` → ``--learner.name anil``.
+    ``--dry-run`` → ``--dry_run``; ``--isi off`` (none, false, null) → null; ``--isi on`` → an empty group, which keeps
+    what is set in it, and ``--homogenizer on`` both its halves; ``--learner anil`` → ``--learner.name anil``.
     """
     out: list[str] = []
     i = 0
@@ -180,6 +199,8 @@ def _sugar(arguments: list[str]) -> list[str]:
             out += [flag, "null"]
             i += width
         elif flag in _SWITCHES and following.lower() in ("on", "true"):
+            halves = ("", ".reweight", ".rotate") if flag == "--homogenizer" else ("",)
+            out += [word for half in halves for word in (flag + half, "{}")]
             i += width
         elif flag in _NAMED and following and not following.startswith(("-", "{")):
             out += [f"{flag}.name", following]
@@ -190,27 +211,14 @@ def _sugar(arguments: list[str]) -> list[str]:
     return out
 
 
+def _values(arguments: list[str], flag: str) -> list[str]:
+    """Return what stands behind a flag, each time it is given."""
+    joined = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{flag}=")]
+    return [after for before, after in pairwise(arguments) if before == flag] + joined
+
+
 def _descriptions(call: Callable[..., Any]) -> dict[str, str]:
     """Return the help of each parameter from the function's docstring."""
     from docstring_parser import parse
 
     return {p.arg_name: (p.description or "").replace("\n", " ") for p in parse(inspect.getdoc(call) or "").params}
-
-
-def _known_options(parser: ArgumentParser) -> list[str]:
-    """Return every option's dotted name, those inside the optional groups too."""
-    import dataclasses
-
-    from rotogbml import config
-
-    names = [action.dest for action in parser._actions]
-    groups = {
-        "homogenizer": config.HomogenizerConfig,
-        "homogenizer.reweight": config.ReweightConfig,
-        "homogenizer.rotate": config.RotateConfig,
-        "isi": config.IsiConfig,
-    }
-    for prefix, group in groups.items():
-        if "homogenizer" in names:
-            names += [f"{prefix}.{f.name}" for f in dataclasses.fields(group)]
-    return names

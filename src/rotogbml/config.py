@@ -98,7 +98,7 @@ class RotateConfig:
     slots: Slots | None = None
     """What gamma belongs to: a training source, a position in the minibatch, or this minibatch alone."""
     rotate_support: bool | None = None
-    """Rotate support features too, not only the queries."""
+    """Rotate support features too, not only the queries; false where not given with slots=minibatch."""
     rotation_dim: int | None = None
     """Rotate only the first so many features; all where not given."""
 

@@ -94,4 +94,6 @@ def fill(config: T, group: str, preset: Preset, shift: Shift) -> T:
             changes[f.name] = fill(current, f.name, preset, shift)
         elif current is None and f"{group}.{f.name}" in PRESETS:
             changes[f.name] = value(f"{group}.{f.name}", preset, shift)
+    if changes.get("slots", getattr(config, "slots", None)) == "minibatch" and changes.get("rotate_support"):
+        changes["rotate_support"] = False  # a gamma made from these gradients comes after the support was embedded
     return replace(config, **changes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -17,7 +18,7 @@ import pytest
 
 import rotogbml
 from rotogbml.cli import VERBS, main
-from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig
+from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, ReweightConfig, RotateConfig
 from rotogbml.errors import RotogbmlError, UsageError
 
 SRC = Path(rotogbml.__file__).resolve().parents[1]
@@ -178,6 +179,33 @@ def test_options_win_over_the_configuration_file(received: Callable[..., dict[st
     assert given["homogenizer"].reweight is not None
 
 
+@pytest.mark.parametrize(
+    ("tree", "arguments", "field", "value"),
+    [
+        ({"isi": None}, ["--isi", "on"], "isi", IsiConfig()),
+        ({"isi": {"radius": 1}}, ["--isi=on"], "isi", IsiConfig(radius=1)),
+        ({"homogenizer": None}, ["--homogenizer", "on"], "homogenizer", HomogenizerConfig()),
+        ({"homogenizer": {"reweight": None}}, ["--homogenizer", "true"], "homogenizer", HomogenizerConfig()),
+        (
+            {"homogenizer": {"reweight": None, "rotate": None}},
+            ["--homogenizer.rotate", "on"],
+            "homogenizer",
+            HomogenizerConfig(reweight=None),
+        ),
+    ],
+)
+def test_what_is_off_in_a_configuration_is_turned_on(
+    received: Callable[..., dict[str, Any]],
+    tmp_path: Path,
+    tree: dict[str, Any],
+    arguments: list[str],
+    field: str,
+    value: Any,
+) -> None:
+    (tmp_path / "c.yaml").write_text(json.dumps(tree))
+    assert received("--config", str(tmp_path / "c.yaml"), *arguments)[field] == value
+
+
 TRAIN = ["train", "--sources", "pack", "--out", "run"]
 
 
@@ -263,6 +291,52 @@ def test_a_configuration_that_is_no_yaml_is_one_line_too(tmp_path: Path, capsys:
     assert "line 1, column 4" in said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
 
 
+def test_a_configuration_that_is_no_text_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
+    said = said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
+    assert f"option 'config': {tmp_path}/c.yaml cannot be read ('utf-8' codec" in said
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_preset_beside_a_configuration_of_another_is_refused(
+    received: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str], before: bool
+) -> None:
+    (tmp_path / "c.yaml").write_text("preset: default\nshift: strong\n")
+    file = ["--config", str(tmp_path / "c.yaml")]
+    for given, parts in (
+        (
+            ["--preset", "paper"],
+            ["was filled with preset default", "--homogenizer.rotate.align rotated", "--isi.radius 3"],
+        ),
+        (["--shift=weak"], ["was filled with shift strong", "--episodes.mix single-source"]),
+    ):
+        said = said_of([*TRAIN, *(given + file if before else file + given)], capsys)
+        for part in [*parts, "only fills fields that are not set"]:
+            assert part in said
+    assert received(*file, "--preset", "default", "--shift", "strong")["preset"] == "default"
+    (tmp_path / "c.yaml").write_text("seed: 3\n")
+    assert received(*file, "--preset", "paper")["preset"] == "paper"
+
+
+def test_help_lists_what_is_inside_the_groups_that_can_be_off(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for prefix, group in (
+        ("homogenizer.reweight", ReweightConfig),
+        ("homogenizer.rotate", RotateConfig),
+        ("isi", IsiConfig),
+    ):
+        for field in dataclasses.fields(group):
+            assert f"--{prefix}.{field.name} " in said
+    assert "--homogenizer.rotate.align {rotated,shared} Make gradients agree" in said
+    assert "(preset: shared; paper: rotated)" in said
+    assert "(preset: 0.1 if weak, 1.5 if strong)" in said
+    assert "(eta_base). (preset: 0.01)" in said
+    for short in ("--learner anil", "--homogenizer none", "--isi off"):
+        assert short in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -294,6 +368,8 @@ def test_a_group_alone_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> No
     [
         (UsageError("a\nb"), 2, "rotogbml: a b\n"),
         (RotogbmlError("it failed"), 1, "rotogbml: it failed\n"),
+        (FileNotFoundError(2, "No such file or directory", "a/b"), 1, "rotogbml: a/b: No such file or directory\n"),
+        (OSError("odd"), 1, "rotogbml: odd\n"),
         (KeyboardInterrupt(), 130, "rotogbml: interrupted\n"),
     ],
 )

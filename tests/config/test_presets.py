@@ -132,6 +132,15 @@ def test_what_the_user_gives_wins(preset: Preset, shift: Shift) -> None:
     }
 
 
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_a_fresh_rotation_leaves_the_support_alone_unless_asked(wanted: bool | None) -> None:
+    given = RotateConfig(slots="minibatch", rotate_support=wanted)
+    found = resolve(config(homogenizer=HomogenizerConfig(rotate=given))).homogenizer
+    assert found is not None
+    assert found.rotate is not None
+    assert found.rotate.rotate_support is bool(wanted)
+
+
 def test_a_part_that_is_off_stays_off() -> None:
     off = resolve(config(homogenizer=None, isi=None))
     assert off.homogenizer is None

@@ -117,11 +117,9 @@ def test_minibatch_slots_keep_nothing():
         create(HomogenizerConfig(None, replace(config.rotate, rotate_support=True)))
 
 
-def test_large_rotations_and_a_lone_source_are_told():
-    with pytest.warns(UserWarning, match="γ takes 320 MiB"):
-        create(filled(reweight=None), m=4096)
-    with pytest.warns(UserWarning, match="set slots to position"):
-        create(filled(), sources=("latin",))
+def test_large_rotations_are_told(caplog):
+    create(filled(reweight=None), m=4096)
+    assert "γ takes 320 MiB (5 rotations of 4096×4096): rotate fewer features with rotation_dim" in caplog.text
 
 
 def test_positions_and_sources():

@@ -52,20 +52,3 @@ def by_pair(matrix: Tensor, sources: Sequence[str]) -> dict[tuple[str, str], lis
             if a != b and not math.isnan(value):
                 pairs.setdefault((min(a, b), max(a, b)), []).append(value)
     return dict(sorted(pairs.items()))
-
-
-def mean_off_diagonal(matrix: Tensor, sources: Sequence[str] | None = None) -> float | None:
-    """Return the mean defined entry off the diagonal of a symmetric [N, N], or None where there is none.
-
-    With ``sources`` only pairs of tasks from different sources count.
-    """
-    names = [str(i) for i in range(len(matrix))] if sources is None else sources
-    values = [value for pair in by_pair(matrix, names).values() for value in pair]
-    return sum(values) / len(values) if values else None
-
-
-def norm_ratio(norms: Tensor) -> float | None:
-    """Return the largest over the smallest norm of [N]; None where a norm is zero or not finite, or N = 0."""
-    if not len(norms) or not bool((torch.isfinite(norms) & (norms > 0)).all()):
-        return None
-    return float(norms.max() / norms.min())

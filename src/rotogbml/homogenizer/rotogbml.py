@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +17,8 @@ from rotogbml.homogenizer.reweight import Reweight
 from rotogbml.homogenizer.rotate import Rotate
 from rotogbml.homogenizer.slots import Slots
 from rotogbml.homogenizer.statistics import TaskStatistics
+
+log = logging.getLogger(__name__)
 
 _LARGE = 256 * 2**20
 """Bytes of γ from which on the user is told."""
@@ -82,14 +84,6 @@ class RotoGBML:
         if config.reweight is not None:
             slots = Slots(resolved(config.reweight, "slots"), sources, tasks_per_batch)
             self.reweight = Reweight(config.reweight, slots, n_way)
-        for part in (config.reweight, config.rotate):
-            if part is not None and part.slots == "source" and len(sources) == 1:
-                warnings.warn(
-                    f"slots=source with the one source {sources[0]!r} keeps ω = 1 and γ = I: "
-                    "set slots to position or minibatch",
-                    stacklevel=2,
-                )
-                break
         if config.rotate is not None:
             slots = Slots(resolved(config.rotate, "slots"), sources, tasks_per_batch)
             _tell_memory(len(slots) or tasks_per_batch, config.rotate.rotation_dim or feature_dim)
@@ -180,8 +174,8 @@ def _check_parts(state: dict[str, Any], parts: dict[str, Any]) -> None:
 def _tell_memory(rotations: int, d: int) -> None:
     size = 4 * rotations * d * d
     if size > _LARGE:
-        warnings.warn(
-            f"γ takes {size / 2**20:.0f} MiB ({rotations} rotations of {d}×{d}): "
-            "rotate fewer features with rotation_dim, or use a smaller image or encoder",
-            stacklevel=3,
+        log.warning(
+            "γ takes %.0f MiB (%d rotations of %d×%d): rotate fewer features with rotation_dim, or use a smaller image "
+            "or encoder",
+            *(size / 2**20, rotations, d, d),
         )

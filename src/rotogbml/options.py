@@ -1,0 +1,114 @@
+"""The options of a run that a preset fills: how the help lists them, and where a file and a preset disagree."""
+
+from __future__ import annotations
+
+import textwrap
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from rotogbml.config import HomogenizerConfig, IsiConfig, ReweightConfig, RotateConfig
+from rotogbml.errors import UsageError
+from rotogbml.presets import PRESETS, ByShift, value
+
+PARTS = {"homogenizer.reweight": ReweightConfig, "homogenizer.rotate": RotateConfig, "isi": IsiConfig}
+"""Groups that can be off: the parser knows what is in them, but lists none of it."""
+
+_TITLES = {
+    "homogenizer.reweight": "omega, one weight a task (--homogenizer.reweight off)",
+    "homogenizer.rotate": "gamma, one rotation a task (--homogenizer.rotate off)",
+    "isi": "ISI, invariant self-information (--isi off)",
+}
+_SHORT = """\
+in short:
+  --learner anil        the inner loop moves the head alone
+  --homogenizer none    neither omega nor gamma
+  --isi off             nothing is dropped
+  --isi on, --homogenizer on
+                        on again, over a --config in which they are off
+"""
+
+
+def names() -> list[str]:
+    """Return the dotted names of the groups and options in ``PARTS`` and of the group above them."""
+    inside = [f"{prefix}.{f.name}" for prefix, group in PARTS.items() for f in fields(group)]
+    return [*(f"homogenizer.{f.name}" for f in fields(HomogenizerConfig)), *inside]
+
+
+def chosen_by_preset(name: str) -> str:
+    """Return what the presets choose for a field such as ``learner.inner_lr``; empty where they do not."""
+    if name not in PRESETS:
+        return ""
+    ours, papers = (_spelt(part) for part in PRESETS[name][:2])
+    return f"preset: {ours}" if ours == papers else f"preset: {ours}; paper: {papers}"
+
+
+def help_of_parts(width: int) -> str:
+    """Return the help of every option in ``PARTS``, and of what is often typed, in lines of up to ``width``."""
+    return "\n".join(["", *(line for prefix in PARTS for line in _help_of(prefix, width)), _SHORT])
+
+
+def refuse_another_preset(files: Sequence[Path], given: dict[str, str]) -> None:
+    """Refuse a preset or a shift that differs from the one by which a configuration file was filled.
+
+    Args:
+        files: what ``--config`` names.
+        given: ``preset`` and ``shift`` as the command line has them, where it has them.
+
+    Raises:
+        UsageError: they differ; the fields to give instead are named.
+    """
+    import yaml
+
+    for file in files:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        there: dict[str, Any] = {"preset": tree.get("preset", "default"), "shift": tree.get("shift", "strong")}
+        for name, wanted in given.items():
+            if tree.get(name, wanted) != wanted:
+                here: dict[str, Any] = there | {name: wanted}
+                changes = [
+                    f"--{_option(field)} {_spelt(value(field, **here))}"
+                    for field in PRESETS
+                    if value(field, **here) != value(field, **there)
+                ]
+                raise UsageError(
+                    f"--{name} {wanted} only fills fields that are not set, and {file} was filled with {name} "
+                    f"{tree[name]}: leave --{name} out and change the fields themselves: {' '.join(changes)}"
+                )
+
+
+def _option(field: str) -> str:
+    return f"homogenizer.{field}" if f"homogenizer.{field.split('.')[0]}" in PARTS else field
+
+
+def _help_of(prefix: str, width: int) -> Iterator[str]:
+    from docstring_parser import parse_from_object
+
+    group = PARTS[prefix]
+    yield f"{_TITLES[prefix]}:"
+    types = typing.get_type_hints(group)
+    for said in parse_from_object(group).params:
+        chosen = chosen_by_preset(f"{prefix.split('.')[-1]}.{said.arg_name}")
+        text = f"{said.description} ({chosen})" if chosen else str(said.description)
+        yield f"  --{prefix}.{said.arg_name} {_kind(types[said.arg_name])}"
+        yield from textwrap.wrap(text, width, initial_indent=" " * 24, subsequent_indent=" " * 24)
+    yield ""
+
+
+def _kind(hint: Any) -> str:
+    """Return ``{mean,sum}``, ``FLOAT``, ``{INT,all}``: what may be given."""
+    kinds = [part for part in (typing.get_args(hint) or (hint,)) if part is not NoneType]
+    said: list[str] = []
+    for kind in kinds:
+        choices = typing.get_origin(kind) is typing.Literal
+        said += map(str, typing.get_args(kind)) if choices else [getattr(kind, "__name__", str(kind)).upper()]
+    return said[0] if len(said) == 1 else f"{{{','.join(said)}}}"
+
+
+def _spelt(chosen: Any) -> str:
+    if isinstance(chosen, ByShift):
+        return f"{_spelt(chosen.weak)} if weak, {_spelt(chosen.strong)} if strong"
+    return str(chosen).lower() if isinstance(chosen, bool) else str(chosen)
