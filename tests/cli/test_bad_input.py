@@ -53,7 +53,10 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         (["--isi.T", "0"], ["isi.T=0.0", "> 0"]),
         (["--homogenizer.rotate.rotation_dim", "99"], ["rotation_dim=99", "the encoder has 4 features"]),
         (["--homogenizer.reweight.update", "fixed"], ["needs reweight.fixed: 3 weights for alpha, beta, gamma"]),
-        (["--homogenizer.rotate.slots", "minibatch"], ["rotate_support to false"]),
+        (
+            ["--homogenizer.rotate.slots", "minibatch", "--homogenizer.rotate.rotate_support", "true"],
+            ["rotate_support to false"],
+        ),
         (["--resume", "true"], ["no checkpoint in", "leave --resume out to start"]),
     ],
 )
@@ -64,6 +67,35 @@ def test_training_that_cannot_be_is_refused_before_anything_is_written(
     for part in parts:
         assert part in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("sources", "mix", "said"),
+    [
+        (["alpha"], "uniform", "with the one source 'alpha' all tasks of a minibatch share one slot"),
+        (["alpha", "beta"], "single-source", "with mix single-source all tasks of a minibatch share one slot"),
+        (["alpha", "beta"], "uniform", None),
+    ],
+)
+def test_slots_that_cannot_act_are_told_once(
+    pack: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    sources: list[str],
+    mix: str,
+    said: str | None,
+) -> None:
+    given = ["--sources", *(str(pack / name) for name in sources), *tiny[4:], "--episodes.mix", mix, "--dry-run"]
+    assert main(["train", *given, "--out", str(tmp_path / "run")]) == 0
+    told = [record.getMessage() for record in caplog.records if "slot" in record.getMessage()]
+    assert [message.split(",")[0] for message in told] == ([] if said is None else [said])
+
+
+def test_a_name_that_is_too_long(refused: Callable[..., str], tiny: list[str]) -> None:
+    long = "x" * 300
+    assert "File name too long" in refused("train", *tiny, "--steps", "1", "--out", long, code=1)
+    assert f"{long}: File name too long" in refused("report", long, code=1)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -112,14 +144,14 @@ def test_a_loss_that_is_not_finite(refused: Callable[..., str], tiny: list[str],
     said = refused("train", *tiny, "--out", str(tmp_path), "--steps", "3", "--learner.inner_lr", "1e30", code=1)
     assert "the loss of source '" in said
     assert "at step 0 is" in said
-    assert "lower --learner.inner_lr or --outer.meta_lr; the last good checkpoint is kept" in said
+    assert "lower --learner.inner_lr or --outer.meta_lr; the last checkpoint is kept" in said
     assert all(p.isfinite().all() for p in checkpoint.load(tmp_path / "checkpoints/last.pt")["theta"].values())
 
 
 def test_out_of_memory(
     refused: Callable[..., str], tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for where in ("trainer", "verb"):  # training itself, and its dry run
+    for where in ("trainer", "dry_run"):  # training itself, and its dry run
         monkeypatch.setattr(f"rotogbml.training.{where}.meta_step", lambda *_: torch.empty(10**15))
     for more in ([], ["--dry-run"]):
         said = refused("train", *tiny, "--out", str(tmp_path / "run"), *more, code=1)
