@@ -7,8 +7,6 @@ import dataclasses
 import io
 import json
 import math
-import shlex
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,37 +15,15 @@ import numpy as np
 import pytest
 import torch
 
-import rotogbml
 from rotogbml.cli import main
-from rotogbml.config import EncoderConfig, EpisodeConfig
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.evaluation import work
-from rotogbml.evaluation.methods import PIXELS, UNTRAINED, PixelPrototypes, run_names
+from rotogbml.evaluation.methods import PIXELS, UNTRAINED, PixelPrototypes
 from rotogbml.evaluation.results import Results, Row, stratified
 from rotogbml.sources.packed import open_pack
 from rotogbml.training.validation import mean_ci95
 
 Evaluate = Callable[..., Results]
-
-
-@pytest.fixture(scope="module")
-def runs(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return a run with RotoGBML and one without, trained for a few steps."""
-    root = tmp_path_factory.mktemp("runs")
-    for name, more in (("roto", []), ("plain", ["--homogenizer", "none", "--isi", "off"])):
-        assert main(["train", *tiny, *more, "--steps", "6", "--out", str(root / name)]) == 0
-    return {name: str(root / name) for name in ("roto", "plain")}
-
-
-@pytest.fixture
-def evaluate(tmp_path: Path) -> Evaluate:
-    """Return ``rotogbml.evaluate`` with few episodes, in this process, its files under ``tmp_path``."""
-
-    def call(*runs: str, **changes: Any) -> Results:
-        given = {"episodes": 8, "workers": 1, "format": "json", "out": str(tmp_path / "evaluation")} | changes
-        return rotogbml.evaluate(list(runs), **given)
-
-    return call
 
 
 def by_method(results: Results) -> dict[str, dict[str, Any]]:
@@ -199,226 +175,6 @@ def test_a_test_that_cannot_be_is_refused_plainly(
     assert said in str(error.value)
 
 
-def test_a_training_source_is_tested_on_its_test_classes_alone(runs: dict[str, str], evaluate: Evaluate) -> None:
-    row = by_method(evaluate(runs["roto"], target=["alpha"]))["maml + RotoGBML"]
-    assert (row["split"], row["classes"]) == ("test", 2)
-
-
-@pytest.fixture
-def whole(write_pack: Callable[..., Path], tiny: list[str], tmp_path: Path) -> tuple[Path, Path]:
-    """Return a pack whose sources are not split, and a run that was trained on all of ``one`` and ``two``."""
-    root = write_pack(tmp_path / "whole", ["one", "two", "three"], splits={"all": range(10)})
-    given = ["--sources", str(root), "--holdout", "three", "--steps", "1", "--out", str(tmp_path / "run")]
-    assert main(["train", *tiny, *given]) == 0
-    return root, tmp_path / "run"
-
-
-def test_a_source_that_was_trained_on_whole_is_no_target(whole: tuple[Path, Path], evaluate: Evaluate) -> None:
-    _, run = whole
-    with pytest.raises(
-        UsageError, match=r"'one' has no test classes and .*run was trained on it: train with --holdout one"
-    ):
-        evaluate(str(run), target=["one"])
-    assert by_method(evaluate(str(run)))[PIXELS]["target"] == "three"
-
-
-def test_a_second_run_that_saw_the_target_spoils_the_comparison(
-    whole: tuple[Path, Path], runs: dict[str, str], evaluate: Evaluate
-) -> None:
-    root, run = whole
-    with pytest.raises(UsageError, match=r"'two' has no test classes and .*run was trained on it"):
-        evaluate(runs["roto"], str(run), sources=[str(root)], target=["two"])
-
-
-def test_a_source_that_was_not_there_in_training_is_a_target_as_a_whole(
-    runs: dict[str, str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    other = write_pack(tmp_path / "other", ["new"], splits={"all": range(10)})
-    row = by_method(evaluate(runs["roto"], sources=[str(other)], target=["new"]))["maml + RotoGBML"]
-    assert (row["target"], row["split"]) == ("new", "all")
-
-
-def test_a_source_of_a_known_name_and_other_images_is_refused(
-    runs: dict[str, str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    other = write_pack(tmp_path / "other", ["alpha"], images=(13,) * 10)
-    with pytest.raises(UsageError) as error:
-        evaluate(runs["roto"], sources=[str(other)], target=["alpha"])
-    assert f"was trained on 'alpha' with other images, classes or splits than {other}/alpha has" in str(error.value)
-    assert "give the pack it was trained on with --sources" in str(error.value)
-
-
-def renamed(source: Path, name: str, **changes: Any) -> Path:
-    """Return a copy of a packed source under another name, with changes in its description."""
-    shutil.copytree(source, source.parent / name)
-    head = source.parent / name / "source.json"
-    head.write_text(json.dumps({**json.loads(head.read_text()), "name": name, **changes}))
-    return source.parent / name
-
-
-def test_a_source_is_known_by_its_pixels_under_any_name(
-    whole: tuple[Path, Path], tiny: list[str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    root, run = whole
-    again = renamed(root / "one", "another")
-    with pytest.raises(UsageError, match=r"'another' has no test classes and .*run was trained on it"):
-        evaluate(str(run), sources=[str(again)], target=["another"])
-    with pytest.raises(UsageError, match=r"was trained on classes of 'another': --split all would test"):
-        evaluate(str(run), sources=[str(again)], target=["another"], split="all")
-    split = {"train": [f"class{c:02}" for c in range(6)], "test": [f"class{c:02}" for c in range(6, 10)]}
-    resplit = renamed(root / "one", "resplit", splits=split)
-    with pytest.raises(UsageError, match=r"was trained on 'one' with other images, classes or splits than .*resplit"):
-        evaluate(str(run), sources=[str(resplit)], target=["resplit"])
-
-
-def test_test_classes_are_honest_under_another_name(
-    runs: dict[str, str], pack: Path, evaluate: Evaluate, tmp_path: Path
-) -> None:
-    shutil.copytree(pack / "alpha", tmp_path / "alpha")
-    again = renamed(tmp_path / "alpha", "alpha2")
-    assert by_method(evaluate(runs["roto"], sources=[str(again)], target=["alpha2"]))[PIXELS]["split"] == "test"
-
-
-def test_a_run_without_its_record_was_trained_on_what_its_sources_are(
-    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    shutil.copytree(runs["roto"], tmp_path / "run")
-    (tmp_path / "run/run.json").unlink()
-    row = by_method(evaluate(str(tmp_path / "run")))["maml + RotoGBML"]
-    assert row["sources"] == ["alpha", "beta", "gamma"]
-    with pytest.raises(UsageError, match="was trained on classes of 'beta'"):
-        evaluate(str(tmp_path / "run"), target=["beta"], split="all")
-
-
-def test_images_of_another_size_are_refused(
-    runs: dict[str, str], write_pack: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    """17 px give as many features as 16: the weights alone would not tell."""
-    other = write_pack(tmp_path / "other", ["new"], splits={"all": range(10)}, size=17)
-    with pytest.raises(
-        UsageError, match=r"trained on images of 16 px, the target has 17 px: pack the target with --size 16"
-    ):
-        evaluate(runs["roto"], sources=[str(other)], target=["new"])
-
-
-def test_a_run_that_held_nothing_out_needs_a_target(pack: Path, evaluate: Evaluate, tmp_path: Path) -> None:
-    tiny = {"n_way": 2, "n_query": 3, "tasks_per_batch": 2}
-    rotogbml.train(
-        [str(pack / "alpha"), str(pack / "beta")],
-        str(tmp_path / "run"),
-        steps=1,
-        threads=1,
-        episodes=EpisodeConfig(**tiny),
-        encoder=EncoderConfig(width=4),
-    )
-    with pytest.raises(UsageError, match=r"no target: the run held nothing out, so name one with --target"):
-        evaluate(str(tmp_path / "run"))
-
-
-def test_results_of_several_evaluations_stand_side_by_side(
-    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    evaluate(runs["roto"])
-    evaluate(runs["roto"], k_shot=2)
-    evaluate(runs["roto"], episodes=4)  # in place of the first
-    tree = json.loads((tmp_path / "evaluation/results.json").read_text())
-    found = [(row["method"], row["k_shot"], row["episodes"]) for row in tree["rows"]]
-    assert sorted(found) == sorted(
-        (m, k, n) for m in ("maml + RotoGBML", UNTRAINED, PIXELS) for k, n in ((1, 4), (2, 8))
-    )
-    stored = np.load(tmp_path / "evaluation/episodes.npz")
-    assert {key: len(stored[key]) for key in stored.files} == {row["key"]: row["episodes"] for row in tree["rows"]}
-    assert Results.read(tmp_path / "evaluation").rows == {row["key"]: row for row in tree["rows"]}
-
-
-def test_rows_of_other_tasks_are_kept_and_of_other_weights_are_not(
-    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    both = list(runs.values())
-    for task in ({}, {"n_query": 4}, {"seed": 1}, {"target": ["alpha"]}):
-        evaluate(*both, **task)
-    kept = Results.read(tmp_path / "evaluation")
-    assert len(kept.rows) == len(kept.episodes) == 4 * 4
-    assert len(kept.paired) == 4
-    assert len({row["command"] for row in kept.rows.values()}) == 4
-    now = evaluate(runs["roto"], checkpoint="last")
-    ours = [row for row in now.rows.values() if row["run"] == "roto"]
-    assert [row["checkpoint"] for row in ours] == ["last"]
-    assert sum(row["run"] == "plain" for row in now.rows.values()) == 4
-    assert set(now.episodes) == set(now.rows)
-    assert now.paired == {}
-
-
-def test_by_default_the_results_lie_in_the_first_run(runs: dict[str, str], evaluate: Evaluate) -> None:
-    evaluate(*runs.values(), out=None)
-    for name in ("results.json", "episodes.npz", "examples.npz"):
-        assert (Path(runs["roto"]) / "evaluation" / name).exists()
-    assert not (Path(runs["plain"]) / "evaluation").exists()
-
-
-def test_runs_of_one_name_are_told_apart(
-    runs: dict[str, str], evaluate: Evaluate, tiny: list[str], tmp_path: Path
-) -> None:
-    twin = tmp_path / "seed1" / "roto"
-    assert main(["train", *tiny, "--steps", "2", "--seed", "1", "--out", str(twin)]) == 0
-    results = evaluate(runs["roto"], str(twin), runs["plain"])
-    shown = {row["run"]: row["method"] for row in results.rows.values() if row["run"]}
-    assert list(shown) == [
-        f"{Path(runs['roto']).parent.name}/roto",
-        "seed1/roto",
-        f"{Path(runs['roto']).parent.name}/plain",
-    ]
-    assert list(shown.values()) == [*(f"maml + RotoGBML ({run})" for run in list(shown)[:2]), "maml"]
-    pairs = list(results.paired.values())
-    first, *others = shown
-    assert [(pair["run_a"], pair["run_b"]) for pair in pairs] == [(first, other) for other in others]
-    assert [(pair["a"], pair["b"]) for pair in pairs] == [(shown[first], shown[other]) for other in others]
-    examples = np.load(tmp_path / "evaluation/examples.npz")
-    for row in results.rows.values():
-        right = (examples[f"0/pred/{row['method']}"] == examples["0/query_y"]).mean()
-        assert right == pytest.approx(results.episodes[row["key"]][0])
-    assert run_names(["x/a", "y/b"]) == {"x/a": "a", "y/b": "b"}
-
-
-def test_two_baselines_of_one_name_stand_beside_each_other(
-    runs: dict[str, str], evaluate: Evaluate, tiny: list[str], tmp_path: Path
-) -> None:
-    twin = tmp_path / "twin"
-    off = ["--homogenizer", "none", "--isi", "off"]
-    assert main(["train", *tiny, *off, "--steps", "2", "--seed", "1", "--out", str(twin)]) == 0
-    results = evaluate(runs["roto"], runs["plain"], str(twin))
-    assert {pair["b"]: pair["run_b"] for pair in results.paired.values()} == {
-        "maml (plain)": "plain",
-        "maml (twin)": "twin",
-    }
-    assert Results.read(tmp_path / "evaluation").paired == results.paired
-    assert {row["method"] for row in results.rows.values()} >= {"maml + RotoGBML", "maml (plain)", "maml (twin)"}
-
-
-def test_a_run_given_twice_is_one_run(runs: dict[str, str], evaluate: Evaluate) -> None:
-    results = evaluate(runs["roto"], runs["roto"] + "/.")
-    assert len(results.rows) == 3
-    assert not results.paired
-
-
-def test_a_run_that_was_trained_on_is_read_anew(tiny: list[str], evaluate: Evaluate, tmp_path: Path) -> None:
-    out = str(tmp_path / "run")
-    for steps in (1, 5):
-        assert main(["train", *tiny, "--steps", str(steps), "--out", out]) == 0
-        assert by_method(evaluate(out, checkpoint="last"))["maml + RotoGBML"]["steps"] == steps
-
-
-def test_the_stored_command_gives_the_same_rows(runs: dict[str, str], evaluate: Evaluate, tmp_path: Path) -> None:
-    results = evaluate(*runs.values(), k_shot=2, n_query=4, seed=3, checkpoint="last", test_steps=1, split="all")
-    written = [(tmp_path / "evaluation" / name).read_bytes() for name in ("results.json", "episodes.npz")]
-    (tmp_path / "evaluation/results.json").unlink()
-    (tmp_path / "evaluation/episodes.npz").unlink()
-    program, *arguments = shlex.split(results.command)
-    assert program == "rotogbml"
-    assert main([*arguments, "--workers", "1"]) == 0
-    assert written[0] == (tmp_path / "evaluation/results.json").read_bytes()
-
-
 @pytest.mark.parametrize("format", ["text", "markdown", "csv", "latex", "json"])
 def test_the_table_is_printed_in_the_format_asked_for(
     runs: dict[str, str], evaluate: Evaluate, capsys: pytest.CaptureFixture[str], format: str
@@ -434,52 +190,6 @@ def test_the_table_is_printed_in_the_format_asked_for(
     else:
         assert all(name in out for name in (UNTRAINED, PIXELS))
         assert all(f"{100 * mean:.2f}" in out for mean in means.values())
-
-
-def test_the_examples_are_the_first_episodes_with_everybodys_predictions(
-    runs: dict[str, str], evaluate: Evaluate, pack: Path, tmp_path: Path
-) -> None:
-    results = evaluate(*runs.values())
-    examples = np.load(tmp_path / "evaluation/examples.npz", allow_pickle=False)
-    source = open_pack(pack)["hidden"]
-    for i in range(3):
-        assert str(examples[f"{i}/target"]) == "hidden"
-        assert examples[f"{i}/support_x"].shape == (2, 16, 16, 3)
-        assert examples[f"{i}/query_x"].shape == (6, 16, 16, 3)
-        assert set(examples[f"{i}/classes"].tolist()) <= set(source.classes)
-        centre = source.images[:, 1:17, 1:17]
-        assert all((centre == x).all((1, 2, 3)).any() for x in examples[f"{i}/query_x"])
-        for key, row in results.rows.items():
-            right = (examples[f"{i}/pred/{row['method']}"] == examples[f"{i}/query_y"]).mean()
-            assert right == pytest.approx(results.episodes[key][i])
-
-
-def test_results_that_are_damaged_are_named(runs: dict[str, str], evaluate: Evaluate, tmp_path: Path) -> None:
-    evaluate(runs["roto"])
-    folder = tmp_path / "evaluation"
-    for name, content in (("episodes.npz", b"PK\x03\x04junk"), ("results.json", b"[]"), ("results.json", b"{")):
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(content)
-        with pytest.raises(RotogbmlError, match=r"results in .* are damaged .* move them away and evaluate again"):
-            evaluate(runs["roto"])
-        (folder / name).write_bytes(whole)
-
-
-def test_the_place_of_the_results_is_looked_at_before_the_long_part(
-    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rotogbml.evaluation.verb.accuracies", lambda *_: pytest.fail("scored"))
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old/results.json").write_text("{")
-    for place, said in (
-        ("file", "cannot write .*file: File exists"),
-        ("file/in", "cannot write .*file/in: Not a directory"),
-        ("x" * 300, "cannot write .*x: File name too long"),
-        ("old", "are damaged"),
-    ):
-        with pytest.raises(RotogbmlError, match=said):
-            evaluate(runs["roto"], out=str(tmp_path / place))
 
 
 def test_processes_import_what_their_parent_does(
