@@ -22,14 +22,16 @@ from rotogbml.training.progress import clock
 RECIPE = [
     *("--sources", "glyphs"),
     *("--encoder.width", "32"),
-    *("--learner.first_order", "true", "--learner.inner_lr", "0.05"),
+    *("--learner.first_order", "true", "--learner.inner_lr", "0.1"),
     *("--learner.inner_steps", "3", "--learner.test_steps", "10"),
+    *("--episodes.n_query", "5", "--outer.meta_lr", "0.003"),
     *("--outer.validate_every", "300"),
     *("--threads", "1"),
 ]
 PLAIN = ["--homogenizer", "none", "--isi", "off"]
-STEPS = 900
+STEPS = 600
 EPISODES = 100
+QUERIES = 15
 
 
 def demo(out: str = "demo", steps: int = STEPS, episodes: int = EPISODES, seed: int = 0) -> Path:
@@ -66,8 +68,8 @@ def demo(out: str = "demo", steps: int = STEPS, episodes: int = EPISODES, seed: 
     from rotogbml.reports.report import report
 
     folders = [str(run) for run in runs.values()]
-    _say(console, ["evaluate", *folders, "--episodes", str(episodes)])
-    results = evaluate(folders, episodes=episodes)
+    _say(console, ["evaluate", *folders, "--episodes", str(episodes), "--n_query", str(QUERIES)])
+    results = evaluate(folders, episodes=episodes, n_query=QUERIES)
     for pair in results.paired.values():
         if pair["target"].startswith("mean"):
             console.print(

@@ -258,6 +258,13 @@ def test_draws_are_the_seeds_own():
     assert repr(np.random.get_state()) == state[1]
 
 
+def test_images_seen_again_are_masked_as_images_seen_anew():
+    x, z = maps(5, 3, 3, 12, 12), torch.ones(3, 8, 6, 6)
+    again, anew = make(layers=2).draw(3), make(layers=2).draw(3)
+    for other in (x, x, maps(6, 3, 3, 12, 12), x):
+        assert torch.equal(again(0, other, z), anew(0, other.clone(), z))
+
+
 def test_second_derivatives_pass():
     x, z = maps(13, 1, 2, 4, 4), maps(14, 1, 2, 2, 2).requires_grad_()
 

@@ -94,11 +94,15 @@ class Isi:
         neurons of the others. Equal seeds and equal calls give equal masks.
         """
         bits = np.random.SFC64(seeds.derive(seed, "isi"))
+        known: dict[int, tuple[Tensor, Tensor]] = {}
 
         def mask(layer: int, x: Tensor, z: Tensor) -> Tensor:
             if layer >= self.layers:
                 return z
-            probability = self.drop_probability(x, (z.shape[-2], z.shape[-1]))
+            # The support's images come again in every inner step: what is known of them is worked out once.
+            if layer not in known or known[layer][0] is not x:
+                known[layer] = (x, self.drop_probability(x, (z.shape[-2], z.shape[-1])))
+            probability = known[layer][1]
             kept = bernoulli(probability, z.shape[1], bits).logical_not_()
             # A product in z's own type and layout is five times as fast as masked_fill, forward and backward.
             return z * kept.to(z.device, z.dtype)
