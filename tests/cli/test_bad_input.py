@@ -177,12 +177,23 @@ def test_a_full_disk(
     assert main([*train, "4"]) == 0
 
 
-def test_damaged_checkpoints(refused: Callable[..., str], tiny: list[str], tmp_path: Path) -> None:
+def test_damaged_checkpoints(
+    refused: Callable[..., str], tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     train = ["train", *tiny, "--out", str(tmp_path), "--steps", "2"]
     assert main(train) == 0
+    (tmp_path / "checkpoints/last.pt").write_bytes(b"")
+    assert main([*train[:-1], "3"]) == 0  # the one before serves
+    assert [r.getMessage() for r in caplog.records] == [
+        f"checkpoint {tmp_path}/checkpoints/last.pt is damaged (File is not a zip file): the one before is used"
+    ]
     (tmp_path / "checkpoints/best.pt").write_bytes(b"PK")
     said = refused("evaluate", str(tmp_path), "--episodes", "2", "--workers", "1", code=1)
     assert f"checkpoint {tmp_path}/checkpoints/best.pt is damaged" in said
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    said = refused(*train[:-1], "4", code=1)
+    assert "no older one is left: start again in another --out" in said
 
 
 def test_a_changed_pack(refused: Callable[..., str], write_pack: Callable[..., Path], tmp_path: Path) -> None:

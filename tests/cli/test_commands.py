@@ -135,6 +135,7 @@ def test_the_demo_trains_twice_tests_and_reports(
     recipe: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demonstration, "RECIPE", recipe)
+    monkeypatch.setattr(demonstration, "QUERIES", 3)
     monkeypatch.setattr("rotogbml.sources.glyphs.glyphs", lambda: None)  # the small ones are drawn already
     monkeypatch.setenv("COLUMNS", "500")
     monkeypatch.chdir(tmp_path)

@@ -177,8 +177,13 @@ def test_a_test_that_cannot_be_is_refused_plainly(
 
 @pytest.mark.parametrize("format", ["text", "markdown", "csv", "latex", "json"])
 def test_the_table_is_printed_in_the_format_asked_for(
-    runs: dict[str, str], evaluate: Evaluate, capsys: pytest.CaptureFixture[str], format: str
+    runs: dict[str, str],
+    evaluate: Evaluate,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    format: str,
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # no name is folded
     results = evaluate(*runs.values(), format=format)
     out = capsys.readouterr().out
     means = {row["method"]: row["mean"] for row in results.rows.values()}

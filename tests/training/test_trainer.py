@@ -280,7 +280,9 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(
     trainer = Trainer(build(steps=6), RunFolder(tmp_path / "run"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(RotogbmlError, match=r"disk full while writing .*(jsonl|\.pt): free some space and run the same"):
+        with pytest.raises(
+            RotogbmlError, match=r"disk full while writing .*(jsonl|\.pt): free some space and run the same"
+        ):
             trainer.fit()
     assert (tmp_path / "run/checkpoints/last.pt").read_bytes() == kept
     assert not list((tmp_path / "run/checkpoints").glob("*partial*"))

@@ -77,8 +77,12 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
-def newest(folder: Path) -> dict[str, Any] | None:
+def newest(folder: Path, tell: bool = True) -> dict[str, Any] | None:
     """Return the newest sound state in a checkpoint folder, or None where there is none at all.
+
+    Args:
+        folder: where ``save`` wrote.
+        tell: name in a warning each damaged file that is passed over.
 
     Raises:
         RotogbmlError: there are checkpoints and every one is damaged.
@@ -93,11 +97,12 @@ def newest(folder: Path) -> dict[str, Any] | None:
             raise
         except RotogbmlError as error:
             trouble.append(f"{error}")
-            log.warning("%s: the one before is used", error)
     if not states:
         if trouble:
             raise RotogbmlError(f"{trouble[0]} and no older one is left: start again in another --out")
         return None
+    for said in trouble if tell else ():
+        log.warning("%s: the one before is used", said)
     return max(states, key=lambda state: state["step"])
 
 

@@ -124,6 +124,10 @@ def train(
         parts = assemble(config, device)
         if dry_run:
             return TrainReport("", 0, measure(parts), None, "")
+        if go_on == "true" and not any(folder.checkpoints.glob("*.pt")):
+            raise UsageError(
+                f"--resume true, but there is no checkpoint in {folder.checkpoints}: leave --resume out to start"
+            )
         with folder.held():
             return _run(parts, folder, go_on)
 
@@ -155,11 +159,7 @@ def computing(threads: int | None, accelerator: str, folder: RunFolder) -> torch
 def _run(parts: Parts, folder: RunFolder, resume: str) -> TrainReport:
     """Claim the folder, train, say what came of it."""
     config = parts.config
-    saved = checkpoint.newest(folder.checkpoints)
-    if resume == "true" and saved is None:
-        raise UsageError(
-            f"--resume true, but there is no checkpoint in {folder.checkpoints}: leave --resume out to start"
-        )
+    saved = checkpoint.newest(folder.checkpoints, tell=False)  # the trainer tells
     if saved is not None and config.steps is not None and config.steps < saved["step"]:
         raise UsageError(
             f"{folder.path} is at step {saved['step']} already, --steps {config.steps} is less: "
