@@ -15,9 +15,9 @@ from PIL import Image
 from rich.console import Console
 
 from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.lock import locked
 from rotogbml.sources import examine, workers
 from rotogbml.sources.decode import decode
-from rotogbml.lock import locked
 from rotogbml.sources.pack import pack
 from rotogbml.sources.packed import open_pack, open_source, pack_digest
 
