@@ -73,15 +73,16 @@ def reached(out: Path, step: int, seconds: float = 60.0) -> None:
 def test_killed_again_and_again_it_ends_equal(
     start: Any, command: Any, uninterrupted: tuple[End, float], tmp_path: Path, seed: int
 ) -> None:
-    expected, seconds = uninterrupted
-    rng, out, kills = random.Random(seed), tmp_path / "run", 0
-    for _ in range(5):
+    rng, out, killed = random.Random(seed), tmp_path / "run", []
+    for step in sorted(rng.sample(range(2, 30, 2), 4)):
         run = start(command(out))
-        time.sleep(rng.uniform(0.02, 0.4) * seconds)
+        reached(out, step)
+        time.sleep(rng.uniform(0, 0.01))  # a step takes longer, so that the kill falls anywhere in one
         run.kill()
-        kills += run.wait() == -signal.SIGKILL
-    assert kills >= 3
-    assert to_the_end(start, command, out)[0] == expected
+        killed.append(run.wait())
+    # On a busy machine a late kill may find the run at its end; the first ones cannot.
+    assert killed[:2] == [-signal.SIGKILL] * 2
+    assert to_the_end(start, command, out)[0] == uninterrupted[0]
 
 
 def test_killed_before_and_after_each_save_it_ends_equal(
@@ -89,7 +90,7 @@ def test_killed_before_and_after_each_save_it_ends_equal(
 ) -> None:
     """Checkpoints only at validations: much of the metrics is written, cut off and written again."""
     rarely = ("--outer.checkpoint_seconds", "1000")
-    for step in (2, 22, 38):
+    for step in (2, 22, 30):
         run = start(command(tmp_path / "run", *rarely))
         reached(tmp_path / "run", step)
         run.kill()
