@@ -1,0 +1,55 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rotogbml import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def commands(page: str) -> list[str]:
+    """Return the rotogbml commands of a page's code blocks."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+    return [line for block in blocks for line in block.splitlines() if line.startswith("rotogbml ")]
+
+
+def test_the_presets_page_is_the_code() -> None:
+    spec = importlib.util.spec_from_file_location("presets_table", ROOT / "docs/presets_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.table() in (ROOT / "docs/presets.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", commands("README.md"))
+def test_every_command_of_the_readme_can_be_read(command: str) -> None:
+    arguments = shlex.split(command, comments=True)[1:]
+    name, rest = cli._verb(arguments)
+    verb = cli.VERBS[name]
+    module, function = verb.where.split(":")
+    given = cli._parse(name, verb, getattr(importlib.import_module(module), function), rest)
+    assert given
+
+
+def test_the_readme_has_commands_a_picture_and_a_table() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(commands("README.md")) >= 6
+    picture = re.search(r"!\[[^\]]+\]\(([^)]+)\)", page)
+    assert picture is not None
+    assert (ROOT / picture[1]).is_file()
+    assert "± 0." in page
+
+
+@pytest.mark.parametrize("page", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/log.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert (ROOT / page).parent.joinpath(link).exists(), link
