@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ import rotogbml
 from rotogbml.cli import VERBS, main
 from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, ReweightConfig, RotateConfig
 from rotogbml.errors import RotogbmlError, UsageError
+
+from .conftest import TRAIN, said_of
 
 SRC = Path(rotogbml.__file__).resolve().parents[1]
 
@@ -45,20 +46,6 @@ def test_importing_the_package_imports_nothing_of_weight() -> None:
     assert (
         python("import sys, rotogbml; print('torch' in sys.modules, 'numpy' in sys.modules)").stdout == "False False\n"
     )
-
-
-def test_help_is_there_in_half_a_second() -> None:
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-m", "rotogbml", "--help"],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "PYTHONPATH": str(SRC)},
-        )
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.5
 
 
 def function(name: str) -> Callable[..., Any]:
@@ -204,97 +191,6 @@ def test_what_is_off_in_a_configuration_is_turned_on(
 ) -> None:
     (tmp_path / "c.yaml").write_text(json.dumps(tree))
     assert received("--config", str(tmp_path / "c.yaml"), *arguments)[field] == value
-
-
-TRAIN = ["train", "--sources", "pack", "--out", "run"]
-
-
-def said_of(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = 2) -> str:
-    assert main(arguments) == code
-    captured = capsys.readouterr()
-    assert captured.err.startswith("rotogbml: ")
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-    return captured.err
-
-
-@pytest.mark.parametrize(
-    ("wrong", "near"),
-    [
-        ("--stepps", "steps"),
-        ("--learner.inner_lrr", "learner.inner_lr"),
-        ("--learnr.inner_lr", "learner.inner_lr"),
-        ("--homogenizer.rewight.beta", "homogenizer.reweight.beta"),
-        ("--homogenizer.reweight.bta", "homogenizer.reweight.beta"),
-        ("--homogenizer.rotate.algn", "homogenizer.rotate.align"),
-        ("--isi.radus", "isi.radius"),
-        ("--episodes.n_wy", "episodes.n_way"),
-        ("--outer.metalr", "outer.meta_lr"),
-    ],
-)
-def test_an_unknown_option_suggests_the_near_one(wrong: str, near: str, capsys: pytest.CaptureFixture[str]) -> None:
-    said = said_of([*TRAIN, wrong, "1"], capsys)
-    assert said == f"rotogbml: unknown option '{wrong[2:]}' (did you mean '{near}'?): see rotogbml train --help\n"
-
-
-@pytest.mark.parametrize(
-    ("tree", "wrong", "near"),
-    [
-        ({"stepz": 3}, "stepz", "steps"),
-        ({"learner": {"inner_lrr": 1}}, "learner.inner_lrr", "learner.inner_lr"),
-        ({"homogenizer": {"rewight": {"beta": 1}}}, "homogenizer.rewight.beta", "homogenizer.reweight.beta"),
-        ({"homogenizer": {"reweight": {"betta": 1.0}}}, "homogenizer.reweight.betta", "homogenizer.reweight.beta"),
-        ({"isi": {"radus": 1}}, "isi.radus", "isi.radius"),
-    ],
-)
-def test_an_unknown_key_of_a_configuration_suggests_the_near_one(
-    tree: dict[str, Any], wrong: str, near: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "c.yaml").write_text(json.dumps(tree))
-    said = said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
-    assert f"unknown option '{wrong}' (did you mean '{near}'?)" in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--steps", "many"], "option 'steps' cannot be 'many': give a whole number"),
-        (["--steps", "1.5"], "option 'steps' cannot be '1.5': give a whole number"),
-        (["--learner.inner_lr", "x"], "option 'learner.inner_lr' cannot be 'x': give a number"),
-        (["--homogenizer.reweight.beta", "x"], "option 'homogenizer.reweight.beta' cannot be 'x': give a number"),
-        (["--isi.T", "cold"], "option 'isi.T' cannot be 'cold': give a number or inf"),
-        (["--dry_run", "perhaps"], "option 'dry_run' cannot be 'perhaps': give true or false"),
-        (["--preset", "papr"], "option 'preset' cannot be 'papr' (did you mean 'paper'?): give default or paper"),
-        (
-            ["--homogenizer.rotate.slots", "minbatch"],
-            "option 'homogenizer.rotate.slots' cannot be 'minbatch' (did you mean 'minibatch'?): "
-            "give source, position or minibatch",
-        ),
-        (
-            ["--episodes.k_shot", "a"],
-            "option 'episodes.k_shot' cannot be 'a': give a whole number or a pair such as [1, 5]",
-        ),
-        (["--homogenizer", "x"], "option 'homogenizer' cannot be 'x': give none, or leave it out"),
-        (["--isi"], "option 'isi' needs a value"),
-        (["stray"], "'stray' belongs to no option: see rotogbml train --help"),
-        (["--config", "nowhere.yaml"], "option 'config': File does not exist"),
-    ],
-)
-def test_a_value_that_cannot_be_is_named_with_what_can(
-    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert said in said_of([*TRAIN, *arguments], capsys)
-
-
-def test_a_configuration_that_is_no_yaml_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "c.yaml").write_text("a: [1")
-    assert "line 1, column 4" in said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
-
-
-def test_a_configuration_that_is_no_text_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "c.yaml").write_bytes(b"\xff\xfe\x00")
-    said = said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
-    assert f"option 'config': {tmp_path}/c.yaml cannot be read ('utf-8' codec" in said
 
 
 @pytest.mark.parametrize("before", [False, True])
