@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.norm import Norm, NormPass, name_norms
+from rotogbml.encoders.protocol import Drop
 from rotogbml.errors import UsageError
 
-Drop = Callable[[int, Tensor, Tensor], Tensor]
-"""Called after each layer as ``drop(layer, x, z)`` with the layer's input and output; returns z, partly zeroed."""
 
+class Block(Norm):
+    """3×3 convolution, norm, ReLU, 2×2 max-pool: [b, c, h, w] → [b, width, h // 2, w // 2].
 
-class Block(nn.Module):
-    """3×3 convolution, batch normalisation, ReLU, 2×2 max-pool: [b, c, h, w] → [b, width, h // 2, w // 2].
-
-    The convolution has no bias: normalisation by the batch's own mean would make its gradient exactly zero.
+    The convolution has no bias: a norm by means removes it (its gradient would be exactly zero under ``batch``), and
+    under every policy the shift that follows does a bias's work. A block is its norm, rather than holding one, so
+    that scale and shift keep the names that checkpoints know.
     """
 
-    def __init__(self, in_channels: int, width: int) -> None:
-        super().__init__()
+    def __init__(self, in_channels: int, width: int, norm: str = "batch", sets: int = 1) -> None:
+        super().__init__(width, norm, sets)
         self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
-        self.weight = nn.Parameter(Tensor(width).fill_(1.0))
-        self.bias = nn.Parameter(Tensor(width).fill_(0.0))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Norm policy ``batch``: the statistics are always those of the batch at hand, none are kept.
-
-        ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU.
-        """
-        z = F.batch_norm(self.conv(x), None, None, self.weight, self.bias, training=True)
-        return F.relu(F.max_pool2d(z, 2))
+    def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
+        """ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU."""
+        return F.relu(F.max_pool2d(super().forward(self.conv(x), at), 2))
 
 
 class Conv4(nn.Module):
@@ -41,30 +34,38 @@ class Conv4(nn.Module):
     Args:
         size: side of the square input, pixels, ≥ 16.
         width: filters in a block.
+        norm: a policy of ``norm.NORMS``.
+        sets: sets of statistics, scale and shift under ``per-step``.
 
     Attributes:
         feature_dim: m = width · (size // 16)²: 1600 at 84 px, 256 at 42 px with 64 filters.
         layers: number of layers a ``drop`` is called for.
+        norm: the policy.
 
     Raises:
-        UsageError: the input is too small to be halved four times.
+        UsageError: the input is too small to be halved four times, or the norm is unknown.
     """
 
     layers = 4
 
-    def __init__(self, size: int, width: int = 64) -> None:
+    def __init__(self, size: int, width: int = 64, norm: str = "batch", sets: int = 1) -> None:
         super().__init__()
         if size < 16:
             raise UsageError(f"conv4 halves its input four times: {size} px is too small, pack with --size 16 or more")
-        self.blocks = nn.ModuleList([Block(3 if i == 0 else width, width) for i in range(self.layers)])
+        self.blocks = nn.ModuleList([Block(3 if i == 0 else width, width, norm, sets) for i in range(self.layers)])
         self.feature_dim = width * (size // 16) ** 2
+        self.norm = norm
+        name_norms(self)
         # Channels last: batch norm and max-pool of the CPU build are vectorised in this layout alone (docs/log.md).
         self.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
 
-    def forward(self, x: Tensor, drop: Drop | None = None) -> Tensor:
-        """Return features [b, m] of images [b, 3, size, size]; ``drop`` sees every layer's input and output."""
+    def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
+        """Return features [b, m] of images [b, 3, size, size].
+
+        ``drop`` sees every layer's input and output; ``at`` is what the norms of this pass are told.
+        """
         x = x.contiguous(memory_format=torch.channels_last)
         for layer, block in enumerate(self.blocks):
-            z = block(x)
+            z = block(x, at)
             x = z if drop is None else drop(layer, x, z)
         return x.flatten(1)

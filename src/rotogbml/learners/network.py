@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rotogbml.encoders import Conv4, Drop
+from rotogbml.encoders import Drop, Encoder, NormPass
 from rotogbml.learners.heads import LinearHead
 from rotogbml.seeds import torch_generator
 
@@ -32,7 +32,7 @@ class Psi(NamedTuple):
 class Network:
     """Encoder f_θ and head c_φ, both called with explicit parameters: the modules hold only the initial ones."""
 
-    def __init__(self, encoder: Conv4, head: LinearHead) -> None:
+    def __init__(self, encoder: Encoder, head: LinearHead) -> None:
         self.encoder, self.head = encoder, head
 
     @property
@@ -49,9 +49,12 @@ class Network:
         """Return the initialisation itself: the tensors the outer loop updates in place."""
         return Psi(dict(self.encoder.named_parameters()), dict(self.head.named_parameters()))
 
-    def features(self, theta: Params, x: Tensor, drop: Drop | None = None) -> Tensor:
-        """Z = f_θ(x): [b, 3, size, size] → [b, m]; ``drop`` is ISI in training, None elsewhere."""
-        return functional_call(self.encoder, theta, (x, drop))
+    def features(self, theta: Params, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
+        """Z = f_θ(x): [b, 3, size, size] → [b, m].
+
+        ``drop`` is ISI in training, None elsewhere; ``at`` is what the encoder's norms are told of this pass.
+        """
+        return functional_call(cast(nn.Module, self.encoder), theta, (x, drop, at))
 
     def logits(self, phi: Params, z: Tensor) -> Tensor:
         """c_φ(z): [b, m] → [b, n_way]."""
@@ -66,10 +69,9 @@ class Network:
 
 @torch.no_grad()
 def _initialise(parameter: nn.Parameter, generator: torch.Generator, linear: bool) -> None:
-    if parameter.ndim < 2:  # scales stay 1, shifts and biases 0
-        return
-    if linear:
+    # Scales stay 1, shifts and biases 0; in the encoder only filters are drawn, since a norm's [sets, c] has two axes.
+    if linear and parameter.ndim == 2:
         bound = 1 / math.sqrt(parameter.shape[1])
         parameter.uniform_(-bound, bound, generator=generator)
-    else:
+    elif not linear and parameter.ndim == 4:
         nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)
