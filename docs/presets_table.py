@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rotogbml.learner_presets import OPTIONS, OWN
 from rotogbml.presets import PRESETS, ByShift
 
 
@@ -19,5 +20,17 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def learners_table() -> str:
+    """Return the Markdown table of what only some learners have, and of a learner's own values."""
+    lines = ["| field | of | value | reason |", "|---|---|---|---|"]
+    lines += [f"| `{name}` | {', '.join(o.owners)} | {shown(o.value)} | {o.reason} |" for name, o in OPTIONS.items()]
+    lines += [
+        f"| `{name}` | {learner} | {shown(own.value)} | {own.reason} |"
+        for learner, values in OWN.items()
+        for name, own in values.items()
+    ]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(table())
+    print(table(), learners_table(), sep="\n\n")

@@ -28,9 +28,9 @@ _PUBLIC = {
     "list_encoders": "rotogbml.encoders",
     "create_learner": "rotogbml.learners",
     "list_learners": "rotogbml.learners",
-    "MAML": "rotogbml.learners",
-    "ANIL": "rotogbml.learners",
-    "LinearHead": "rotogbml.learners",
+    "Learner": "rotogbml.learners",
+    "create_head": "rotogbml.learners",
+    "list_heads": "rotogbml.learners",
     "Network": "rotogbml.learners",
     # RotoGBML
     "RotoGBML": "rotogbml.homogenizer",
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from rotogbml.errors import RotogbmlError, UsageError
     from rotogbml.evaluation.verb import evaluate
     from rotogbml.homogenizer import RotoGBML, create_homogenizer
-    from rotogbml.learners import ANIL, MAML, LinearHead, Network, create_learner, list_learners
+    from rotogbml.learners import Learner, Network, create_head, create_learner, list_heads, list_learners
     from rotogbml.reports.report import report
     from rotogbml.sources.glyphs import glyphs
     from rotogbml.sources.packed import PackedSource, open_pack

@@ -44,11 +44,11 @@ class EncoderConfig:
     """f_theta: image to feature vector."""
 
     name: str = "conv4"
-    """One of rotogbml.list_encoders()."""
+    """One of rotogbml.list_encoders(), or package.module:factory for your own module."""
     width: int = 64
     """Filters in a layer."""
-    norm: Literal["batch"] = "batch"
-    """Norm policy: 'batch' takes the statistics of the batch at hand (transductive at test)."""
+    norm: Literal["batch", "support", "running", "per-step", "group", "layer", "none"] | None = None
+    """Norm policy: whose statistics normalise; 'batch' takes those of the batch at hand (transductive at test)."""
 
 
 @dataclass
@@ -65,6 +65,28 @@ class LearnerConfig:
     """Inner gradient steps at test; as in training where not given."""
     first_order: bool | None = None
     """Drop the second derivatives of the inner loop."""
+    checkpoint: bool | None = None
+    """Keep the graph of one inner step at a time: memory does not grow with the steps, time does."""
+    learn_rates: bool | None = None
+    """maml++: learn a rate for each layer and inner step."""
+    multi_step_loss: float | None = None
+    """maml++: take the query loss after every inner step for this share of training; 0 is off."""
+    first_order_share: float | None = None
+    """maml++: first order for this share of training, then second; 0 is off."""
+    lam: float | None = None
+    """imaml: lambda, how strongly the inner problem is held near psi."""
+    cg_steps: int | None = None
+    """imaml: Hessian-vector products of conjugate gradient at the most."""
+    cg_damping: float | None = None
+    """imaml: added to the system's diagonal."""
+    cg_tolerance: float | None = None
+    """imaml: relative residual at which conjugate gradient stops."""
+    inner_optimizer: Literal["sgd", "adam"] | None = None
+    """reptile: how the inner loop steps."""
+    inner_batch: int | None = None
+    """reptile: images in an inner minibatch."""
+    transductive: bool | None = None
+    """reptile: judge all queries of a test episode together; false: each beside the support alone."""
 
 
 @dataclass
@@ -138,7 +160,15 @@ class OuterConfig:
     """The outer loop."""
 
     meta_lr: float | None = None
-    """Adam's step size on psi (eta_meta)."""
+    """Step size on psi (eta_meta)."""
+    optimizer: Literal["adam", "sgd"] | None = None
+    """What moves psi."""
+    schedule: Literal["constant", "cosine", "linear"] | None = None
+    """How the step size falls over training: not, to a hundredth, or to 0."""
+    clamp: float | None = None
+    """Each number of the meta-gradient is clamped to plus or minus this; 0 is off."""
+    keep_best: int | None = None
+    """So many of the best checkpoints by validation are kept, for an ensemble at test."""
     log_every: int = 50
     """Steps between two lines of metrics."""
     validate_every: int = 500
@@ -166,3 +196,4 @@ class RunConfig:
     homogenizer: HomogenizerConfig | None
     isi: IsiConfig | None
     outer: OuterConfig
+    head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None

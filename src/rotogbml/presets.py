@@ -42,9 +42,10 @@ PRESETS: dict[str, Choice] = {
         "The paper's two settings: all tasks of a minibatch from one source, or each from another.",
     ),
     "episodes.augment": Choice("closer-look", "closer-look", "The paper follows Closer-Look; glyphs use shape-safe."),
+    "encoder.norm": Choice("batch", "batch", "What the paper's code family does: transductive, and printed as such."),
+    "head": Choice("linear", "linear", "The paper's head."),
     "learner.inner_lr": Choice(0.01, 0.01, "The paper's eta_base."),
     "learner.inner_steps": Choice(5, 5, "The paper says 1-10; 5 is the Closer-Look family's."),
-    "learner.first_order": Choice(False, False, "MAML is second order unless asked otherwise."),
     "reweight.beta": Choice(_BETA, _BETA, "The paper's values for its weak and strong setting."),
     "reweight.relative_loss": Choice(
         "mean",
@@ -71,6 +72,10 @@ PRESETS: dict[str, Choice] = {
     "isi.patch": Choice(3, 3, "The convolution's own window."),
     "isi.normalize": Choice("image", "batch", "An image's mask should not depend on its neighbours in the batch."),
     "outer.meta_lr": Choice(1e-3, 1e-3, "The paper's eta_meta, with Adam."),
+    "outer.optimizer": Choice("adam", "adam", "The paper's."),
+    "outer.schedule": Choice("constant", "constant", "The paper names none."),
+    "outer.clamp": Choice(0.0, 0.0, "Off: the paper names none."),
+    "outer.keep_best": Choice(1, 1, "best.pt alone."),
 }
 
 T = TypeVar("T", bound="DataclassInstance")

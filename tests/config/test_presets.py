@@ -24,12 +24,16 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.errors import UsageError
+from rotogbml.learner_presets import OPTIONS
 from rotogbml.presets import PRESETS, ByShift, Preset, Shift
 from rotogbml.training.run import RunFolder
 from rotogbml.training.verb import resolve
 
 BOTH = list(itertools.product(get_args(Preset), get_args(Shift)))
-UNSET = {"learner.test_steps", "reweight.fixed", "rotate.rotation_dim"}
+UNSET = {
+    *("learner.test_steps", "reweight.fixed", "rotate.rotation_dim"),
+    *(name for name, option in OPTIONS.items() if "maml" not in option.owners),
+}
 """Fields in which nothing is a choice of its own."""
 
 
@@ -63,7 +67,7 @@ def fields(part: Any, group: str) -> Iterator[tuple[str, Any]]:
 
 def every_field(resolved: RunConfig) -> dict[str, Any]:
     groups = ("episodes", "encoder", "learner", "homogenizer", "isi", "outer")
-    return dict(item for group in groups for item in fields(getattr(resolved, group), group))
+    return {"head": resolved.head} | dict(item for group in groups for item in fields(getattr(resolved, group), group))
 
 
 @pytest.mark.parametrize(("preset", "shift"), BOTH)
@@ -73,11 +77,11 @@ def test_every_field_that_is_left_open_is_filled_from_the_table(preset: Preset, 
         if name in UNSET:
             assert value is None
         elif before[name] is None:
-            chosen = getattr(PRESETS[name], preset)
+            chosen = OPTIONS[name].value if name in OPTIONS else getattr(PRESETS[name], preset)
             assert value == (getattr(chosen, shift) if isinstance(chosen, ByShift) else chosen), name
         else:
             assert value == before[name]
-    assert {name for name in before if before[name] is None} == set(PRESETS) | UNSET
+    assert {name for name in before if before[name] is None} == set(PRESETS) | set(OPTIONS) | UNSET
 
 
 def test_every_choice_has_a_reason_and_names_a_field() -> None:

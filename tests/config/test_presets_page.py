@@ -12,5 +12,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation lies beside a checkout only")
 def test_the_page_holds_the_table_of_the_code() -> None:
-    table = runpy.run_path(str(DOCS / "presets_table.py"))["table"]()
-    assert table in (DOCS / "presets.md").read_text(encoding="utf-8")
+    made = runpy.run_path(str(DOCS / "presets_table.py"))
+    page = (DOCS / "presets.md").read_text(encoding="utf-8")
+    assert made["table"]() in page
+    assert made["learners_table"]() in page

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rotogbml.episodes import Episode
-from rotogbml.learners import LEARNERS, Learner, Network, Psi, create_learner
+from rotogbml.learners import Learner, Network, Psi, create_learner
 
 STEPS, LR = 3, 0.05
 
@@ -29,12 +29,12 @@ def rotation(m: int) -> Callable[[Tensor], Tensor]:
     return lambda z: z @ q.T
 
 
-@pytest.mark.parametrize("name", sorted(LEARNERS))
+@pytest.mark.parametrize("name", ["anil", "boil", "maml", "maml++", "meta-sgd"])
 @pytest.mark.parametrize("rotated", [False, True])
 def test_second_order_meta_gradient_equals_central_differences(
     name: str, rotated: bool, network: Network, episode: Episode
 ) -> None:
-    learner = create_learner(name, network, LR, STEPS, first_order=False)
+    learner = create_learner(name, network, inner_lr=LR, inner_steps=STEPS, first_order=False).at(1.0)
     psi = network.psi()
     rotate = rotation(network.feature_dim) if rotated else None
     outcome = learner.meta_gradient(psi, learner.prepare(psi, episode), rotate)
@@ -57,7 +57,7 @@ def test_second_order_meta_gradient_equals_central_differences(
 
 def test_maml_equals_higher(network: Network, episode: Episode) -> None:
     higher = pytest.importorskip("higher")
-    learner = create_learner("maml", network, LR, STEPS, first_order=False)
+    learner = create_learner("maml", network, inner_lr=LR, inner_steps=STEPS, first_order=False)
     psi = network.psi()
     ours = learner.meta_gradient(psi, learner.prepare(psi, episode))
     model = torch.nn.Sequential(network.encoder, network.head)
@@ -74,7 +74,7 @@ def test_maml_equals_higher(network: Network, episode: Episode) -> None:
 
 def test_maml_equals_torchopt(network: Network, episode: Episode) -> None:
     torchopt = pytest.importorskip("torchopt")
-    learner = create_learner("maml", network, LR, STEPS, first_order=False)
+    learner = create_learner("maml", network, inner_lr=LR, inner_steps=STEPS, first_order=False)
     psi = network.psi()
     ours = learner.meta_gradient(psi, learner.prepare(psi, episode))
     model = torch.nn.Sequential(network.encoder, network.head)
@@ -88,7 +88,7 @@ def test_maml_equals_torchopt(network: Network, episode: Episode) -> None:
 
 
 def test_first_order_maml_is_the_gradient_at_the_adapted_point(network: Network, episode: Episode) -> None:
-    learner = create_learner("maml", network, LR, STEPS, first_order=True)
+    learner = create_learner("maml", network, inner_lr=LR, inner_steps=STEPS, first_order=True)
     psi = network.psi()
     ours = learner.meta_gradient(psi, learner.prepare(psi, episode))
     adapted = learner.adapt(psi, episode.support, STEPS, create_graph=False)
@@ -103,7 +103,7 @@ def test_first_order_maml_is_the_gradient_at_the_adapted_point(network: Network,
 def test_first_and_second_order_differ(network: Network, episode: Episode) -> None:
     gradients = []
     for first_order in (True, False):
-        learner = create_learner("maml", network, LR, STEPS, first_order)
+        learner = create_learner("maml", network, inner_lr=LR, inner_steps=STEPS, first_order=first_order)
         psi = network.psi()
         outcome = learner.meta_gradient(psi, learner.prepare(psi, episode))
         gradients.append(torch.cat([g.flatten() for g in outcome.theta_gradient]))
@@ -111,7 +111,7 @@ def test_first_and_second_order_differ(network: Network, episode: Episode) -> No
 
 
 def test_first_order_anil_trains_the_encoder_through_the_query_alone(network: Network, episode: Episode) -> None:
-    learner = create_learner("anil", network, LR, STEPS, first_order=True)
+    learner = create_learner("anil", network, inner_lr=LR, inner_steps=STEPS, first_order=True)
     psi = network.psi()
     ours = learner.meta_gradient(psi, learner.prepare(psi, episode))
     with torch.no_grad():
@@ -128,13 +128,13 @@ def test_first_order_anil_trains_the_encoder_through_the_query_alone(network: Ne
 
 
 def test_anil_leaves_the_encoder_as_it_is(network: Network, episode: Episode) -> None:
-    learner = create_learner("anil", network, LR, STEPS, first_order=False)
+    learner = create_learner("anil", network, inner_lr=LR, inner_steps=STEPS, first_order=False)
     psi = network.psi()
     assert learner.adapt(psi, episode.support, STEPS, create_graph=False).theta is psi.theta
 
 
 def test_the_feature_gradient_is_the_mean_over_queries(network: Network, episode: Episode) -> None:
-    learner = create_learner("maml", network, LR, STEPS, first_order=True)
+    learner = create_learner("maml", network, inner_lr=LR, inner_steps=STEPS, first_order=True)
     psi = network.psi()
     task = learner.prepare(psi, episode)
     head_alone = learner.head_gradient(task)
@@ -151,13 +151,13 @@ def test_the_feature_gradient_is_the_mean_over_queries(network: Network, episode
     torch.testing.assert_close(outcome.feature_gradient, expected, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", sorted(LEARNERS))
+@pytest.mark.parametrize("name", ["anil", "boil", "maml", "maml++", "meta-sgd"])
 def test_permuting_support_and_query_leaves_the_meta_gradient(name: str, network: Network, episode: Episode) -> None:
     from dataclasses import replace
 
     from rotogbml.episodes import Examples
 
-    learner = create_learner(name, network, LR, STEPS, first_order=False)
+    learner = create_learner(name, network, inner_lr=LR, inner_steps=STEPS, first_order=False).at(1.0)
     psi = network.psi()
     before = learner.meta_gradient(psi, learner.prepare(psi, episode))
     g = torch.Generator().manual_seed(5)
@@ -173,7 +173,7 @@ def test_permuting_support_and_query_leaves_the_meta_gradient(name: str, network
 
 
 def test_zero_inner_steps_is_plain_training(network: Network, episode: Episode) -> None:
-    learner = create_learner("maml", network, LR, 0, first_order=False)
+    learner = create_learner("maml", network, inner_lr=LR, inner_steps=0, first_order=False)
     psi = network.psi()
     outcome = learner.meta_gradient(psi, learner.prepare(psi, episode))
     loss = F.cross_entropy(network.logits(psi.phi, network.features(psi.theta, episode.query.x)), episode.query.y)
@@ -183,7 +183,7 @@ def test_zero_inner_steps_is_plain_training(network: Network, episode: Episode) 
 
 
 def test_prediction_keeps_no_graph_and_needs_none(network: Network, episode: Episode) -> None:
-    learner = create_learner("maml", network, LR, STEPS, first_order=False)
+    learner = create_learner("maml", network, inner_lr=LR, inner_steps=STEPS, first_order=False)
     logits = learner.predict(network.psi(), episode)
     assert not logits.requires_grad
     assert logits.shape == (9, 3)

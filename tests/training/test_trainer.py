@@ -55,7 +55,8 @@ def test_metrics_hold_what_the_report_reads(build: Build, tmp_path: Path) -> Non
     for each in train["sources"].values():
         assert set(each) == {"tasks", "loss", "accuracy", "norm", "weighted_norm", "omega"}
         assert each["tasks"] == 2
-        assert each["weighted_norm"] == pytest.approx(each["omega"] * each["norm"], rel=1e-2)
+        # a mean of products over two steps, in which ω moves by up to its rate
+        assert each["weighted_norm"] == pytest.approx(each["omega"] * each["norm"], rel=2e-2)
         assert 0 <= each["accuracy"] <= 1
     assert train["loss"] == pytest.approx(np.mean([each["loss"] for each in train["sources"].values()]))
     assert sum(train["omega"].values()) == pytest.approx(3)
@@ -110,9 +111,9 @@ def test_validation_sees_neither_masks_nor_rotations_nor_weights(
     network = parts.learner.network
     features, logits, drops, latest, same = network.features, network.logits, [], [], []
 
-    def watched_features(theta: Any, x: Tensor, drop: Any = None) -> Tensor:
+    def watched_features(theta: Any, x: Tensor, drop: Any = None, at: Any = None) -> Tensor:
         drops.append(drop)
-        latest[:] = [features(theta, x, drop)]
+        latest[:] = [features(theta, x, drop, at)]
         return latest[0]
 
     def watched_logits(phi: Any, z: Tensor) -> Tensor:
@@ -312,10 +313,10 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_leads_to_the_same_end(
     often = OuterConfig(log_every=2, validate_every=2, validation_episodes=6)
     whole = trained(build(outer=often, steps=9), tmp_path / "whole")
 
-    def stop_in_the_seventh(*given: Any) -> Any:
+    def stop_in_the_seventh(*given: Any, **more: Any) -> Any:
         if given[-1] == 6:
             signal.raise_signal(signal.SIGTERM)
-        return meta_step(*given)
+        return meta_step(*given, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr("rotogbml.training.trainer.meta_step", stop_in_the_seventh)

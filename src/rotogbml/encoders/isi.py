@@ -14,7 +14,6 @@ it is simply not used.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,9 +25,6 @@ from rotogbml import seeds
 from rotogbml.config import IsiConfig
 from rotogbml.encoders.patches import self_information_density
 from rotogbml.errors import UsageError
-
-LayerMask = Callable[[int, Tensor, Tensor], Tensor]
-"""``mask(layer, x, z) -> z``: layer counted from 0, x the map that enters it, z what it puts out."""
 
 
 class Isi:
@@ -87,27 +83,36 @@ class Isi:
         w = self.drop_weights(x, out_hw)
         return -torch.expm1(k * torch.log1p(-w)) if k else torch.zeros_like(w)
 
-    def draw(self, seed: int) -> LayerMask:
-        """Return the mask function of one task; each call of it takes the next draw of the seed's own stream.
+    def draw(self, seed: int) -> Masks:
+        """Return the masks of one task. Equal seeds and equal calls give equal masks."""
+        return Masks(self, seed, {})
 
-        The function leaves layers that ISI does not act on as they are (the same tensor), and zeroes dropped
-        neurons of the others. Equal seeds and equal calls give equal masks.
-        """
-        bits = np.random.SFC64(seeds.derive(seed, "isi"))
-        known: dict[int, tuple[Tensor, Tensor]] = {}
 
-        def mask(layer: int, x: Tensor, z: Tensor) -> Tensor:
-            if layer >= self.layers:
-                return z
-            # The support's images come again in every inner step: what is known of them is worked out once.
-            if layer not in known or known[layer][0] is not x:
-                known[layer] = (x, self.drop_probability(x, (z.shape[-2], z.shape[-1])))
-            probability = known[layer][1]
-            kept = bernoulli(probability, z.shape[1], bits).logical_not_()
-            # A product in z's own type and layout is five times as fast as masked_fill, forward and backward.
-            return z * kept.to(z.device, z.dtype)
+class Masks:
+    """The mask function of one task: ``masks(layer, x, z) -> z``, each call the next draw of its own stream.
 
-        return mask
+    It leaves layers that ISI does not act on as they are (the same tensor), and zeroes dropped neurons of the others.
+    """
+
+    def __init__(self, isi: Isi, seed: int, known: dict[int, tuple[Tensor, Tensor]]) -> None:
+        self.isi, self.seed, self.known = isi, seed, known
+        self.bits = np.random.SFC64(seeds.derive(seed, "isi"))
+
+    def of(self, *names: str | int) -> Masks:
+        """Return the masks of one named pass of the task: a pass that is repeated gets the same masks again."""
+        return Masks(self.isi, seeds.derive(self.seed, *names), self.known)
+
+    def __call__(self, layer: int, x: Tensor, z: Tensor) -> Tensor:
+        """Return z, partly zeroed: layer counted from 0, x the map that enters it, z what it puts out."""
+        if layer >= self.isi.layers:
+            return z
+        # The support's images come again in every inner step: what is known of them is worked out once.
+        if layer not in self.known or self.known[layer][0] is not x:
+            self.known[layer] = (x, self.isi.drop_probability(x, (z.shape[-2], z.shape[-1])))
+        probability = self.known[layer][1]
+        kept = bernoulli(probability, z.shape[1], self.bits).logical_not_()
+        # A product in z's own type and layout is five times as fast as masked_fill, forward and backward.
+        return z * kept.to(z.device, z.dtype)
 
 
 def min_pool(q: Tensor, out_hw: tuple[int, int]) -> Tensor:

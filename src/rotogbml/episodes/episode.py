@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rotogbml.seeds import derive
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -43,6 +45,11 @@ class Episode:
     source: str
     classes: tuple[str, ...]
     indices: tuple[np.ndarray, np.ndarray]
+
+    @property
+    def key(self) -> int:
+        """A seed of the task's own: a pure function of its source and rows."""
+        return derive(0, "episode", self.source, *(int(row) for side in self.indices for row in side))
 
     @property
     def n_way(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 from rotogbml.config import RunConfig
 from rotogbml.episodes import Episode
 from rotogbml.errors import UsageError
-from rotogbml.learners import Learner, Psi
+from rotogbml.learners import HEADS, Learner, Psi
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import build_learner
 from rotogbml.training.run import RunFolder, method_name
@@ -23,6 +23,8 @@ from rotogbml.training.trainer import fill
 
 PIXELS = "nearest prototype on pixels"
 UNTRAINED = "untrained encoder"
+ENSEMBLE = "ensemble"
+"""As a checkpoint: the best few by validation together."""
 
 
 class Method(Protocol):
@@ -45,6 +47,17 @@ class Adapted:
     def scores(self, episode: Episode) -> Tensor:
         """Return c_{φ^τ}(f_{θ^τ}(x^q))."""
         return self.learner.predict(self.psi, episode)
+
+
+@dataclass(frozen=True)
+class Ensemble(Adapted):
+    """Several checkpoints of one run, each adapted by itself: the mean of their probabilities (MAML++)."""
+
+    members: tuple[Adapted, ...] = ()
+
+    def scores(self, episode: Episode) -> Tensor:
+        """Return the mean over members of softmax c(f(x^q))."""
+        return torch.stack([member.scores(episode).softmax(1) for member in self.members]).mean(0)
 
 
 class PixelPrototypes:
@@ -73,7 +86,27 @@ class Spec:
     @property
     def name(self) -> str:
         """What a result row calls it."""
-        return {"pixels": PIXELS, "untrained": UNTRAINED}.get(self.kind) or method_name(self.config())
+        if self.kind != "run":
+            return {"pixels": PIXELS, "untrained": UNTRAINED}[self.kind]
+        name = method_name(self.config())
+        return f"{name}, ensemble of {len(self.paths())} checkpoints" if self.checkpoint == ENSEMBLE else name
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoints behind it: one, or several of an ensemble.
+
+        Raises:
+            UsageError: an ensemble of a run that kept no checkpoints for one.
+        """
+        folder = RunFolder(Path(self.run))
+        if self.checkpoint != ENSEMBLE:
+            return [folder.checkpoints / f"{self.checkpoint}.pt"]
+        kept = sorted(folder.checkpoints.glob("kept-*.pt"))
+        if len(kept) < 2:
+            raise UsageError(
+                f"{self.run} keeps {len(kept)} checkpoints, an ensemble needs at least 2: train with "
+                "--outer.keep_best 5 and sources that have validation classes"
+            )
+        return kept
 
 
 @lru_cache(maxsize=8)
@@ -93,15 +126,20 @@ def load(spec: Spec, size: int) -> Method:
             f"{spec.run} was trained on images of {trained_size} px, the target has {size} px: "
             f"pack the target with --size {trained_size}"
         )
-    learner = build_learner(spec.config(), size, spec.test_steps)
-    psi = learner.network.psi()
     if spec.kind == "untrained":
-        return Adapted(learner, psi, 0)
-    path = folder.checkpoints / f"{spec.checkpoint}.pt"
+        learner = build_learner(spec.config(), size, spec.test_steps)
+        return Adapted(learner, learner.network.psi(), 0)
+    members = [_from_checkpoint(spec, size, path) for path in spec.paths()]
+    last = max(members, key=lambda member: member.step)
+    return last if len(members) == 1 else Ensemble(last.learner, last.psi, last.step, tuple(members))
+
+
+def _from_checkpoint(spec: Spec, size: int, path: Path) -> Adapted:
+    learner = build_learner(spec.config(), size, spec.test_steps)
     state = checkpoint.load(path)
-    for room, group in (("theta", psi.theta), ("phi", psi.phi)):
-        fill(group, state[room], path)
-    return Adapted(learner, psi, state["step"])
+    for room, group in learner.learned().items():
+        fill(group, state.get(room, {}), path)
+    return Adapted(learner, learner.network.psi(), state["step"])
 
 
 def run_names(runs: Sequence[str]) -> dict[str, str]:
@@ -127,8 +165,11 @@ def shown_names(specs: Sequence[Spec], runs: Mapping[str, str]) -> dict[Spec, st
 
 def check_head(config: RunConfig, run: str, n_way: int) -> None:
     """Raise UsageError where the head cannot serve ``n_way`` classes."""
-    if n_way != config.episodes.n_way:
+    head = config.head or "linear"
+    if n_way != config.episodes.n_way and not HEADS[head].any_way:
+        free = ", ".join(name for name in sorted(HEADS) if HEADS[name].any_way)
         raise UsageError(
-            f"{run} was trained {config.episodes.n_way}-way and its linear head has one row for each of those classes: "
-            f"it cannot be tested {n_way}-way. Leave --n_way out, or train with --episodes.n_way {n_way}"
+            f"{run} was trained {config.episodes.n_way}-way and its {head} head has one row for each of those classes: "
+            f"it cannot be tested {n_way}-way. Leave --n_way out, train with --episodes.n_way {n_way}, or with a "
+            f"--head that serves any n_way ({free})"
         )

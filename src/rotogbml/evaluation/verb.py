@@ -14,7 +14,7 @@ from rotogbml.children import cores
 from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.examples import write_examples
-from rotogbml.evaluation.methods import Adapted, Spec, check_head, load, run_names, shown_names
+from rotogbml.evaluation.methods import Adapted, Method, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
@@ -35,7 +35,7 @@ def evaluate(
     episodes: int = 600,
     seed: int = 0,
     split: Split = "auto",
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Literal["best", "last", "ensemble"] = "best",
     test_steps: int | None = None,
     format: Format = "text",
     out: str | None = None,
@@ -56,7 +56,8 @@ def evaluate(
         episodes: Test episodes for each target.
         seed: Names the test episodes; independent of any training seed.
         split: Classes of the target; ``auto`` takes its test classes, or all of a source that was never trained on.
-        checkpoint: ``best`` by validation, or ``last``.
+        checkpoint: ``best`` by validation, ``last``, or ``ensemble``: the mean probability of the best few that the run
+            kept (``--outer.keep_best``), named in the row.
         test_steps: Inner steps at test; as the run says where not given.
         format: How the table is printed.
         out: Folder for results.json, episodes.npz and examples.npz; RUN/evaluation of the first run where not given.
@@ -158,7 +159,7 @@ def _row(spec: Spec, test: Test, values: np.ndarray, shown: str, run: str, train
         k_shot=test.k_shot,
         n_query=test.n_query,
         episodes=len(values),
-        norm="none" if config is None else config.encoder.norm,
+        norm=_norm(method),
         inner_steps=method.learner.test_steps if isinstance(method, Adapted) else 0,
         mean=mean,
         ci95=ci95,
@@ -169,6 +170,14 @@ def _row(spec: Spec, test: Test, values: np.ndarray, shown: str, run: str, train
         checkpoint=spec.checkpoint if spec.kind == "run" else "",
         command=command,
     )
+
+
+def _norm(method: Method) -> str:
+    """Return the norm policy as a row names it."""
+    if not isinstance(method, Adapted):
+        return "none"
+    learner = method.learner
+    return learner.network.encoder.norm + (", each query beside the support" if learner.alone else "")
 
 
 def _pairs(

@@ -1,10 +1,7 @@
-"""What a learner does with an episode and what it hands on.
+"""A learner: a network, the way it adapts, and the way the meta-gradient is taken.
 
-A learner answers one question of its own, ``adapt``: ψ and a support set in, ψ^τ out. From that follow, the same
-for every learner that differentiates through its adaptation:
-
-    prepare         adapt on the support, features z of the query     (the graph back to ψ is alive)
-    meta_gradient   rotate z, query loss L, one backward              (the graph is gone)
+    prepare         adapt on the support, features z of the query     (the task's graph is alive)
+    meta_gradient   rotate z, query loss L, one backward, pull back   (the graph is gone)
     predict         adapt, scores of the query                        (test: no graph, nothing dropped or rotated)
 
 ``prepare`` and ``meta_gradient`` are two calls because a rotation of this very minibatch can only be known when
@@ -14,32 +11,27 @@ task by task, and memory does not grow with the number of tasks.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from rotogbml.encoders import Drop
+from rotogbml.encoders.isi import Masks
+from rotogbml.encoders.norm import Seen
 from rotogbml.episodes import Episode, Examples
+from rotogbml.learners.meta_gradient import MetaGradient, Prepared, leaves
 from rotogbml.learners.network import Network, Params, Psi
-
-Rotation = Callable[[Tensor], Tensor]
-"""z ↦ γ z on rows: [b, m] → [b, m]."""
+from rotogbml.learners.problem import Problem, Rotation
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A task adapted to its support, waiting for its query loss."""
+class InnerLoop(Protocol):
+    """How ψ adapts to a task."""
 
-    z: Tensor
-    """[q, m] query features f_{θ^τ}(x^q), attached to ψ."""
-    phi: Params
-    """φ^τ, attached to ψ."""
-    y: Tensor
-    """[q] query labels."""
+    def trajectory(self, problem: Problem, start: Psi, steps: int, create_graph: bool) -> Iterator[Psi]:
+        """Yield ψ⁰, ψ¹ … ψ^τ."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,76 +46,144 @@ class Outcome:
     """∇_θ L_i, tensor by tensor."""
     phi_gradient: list[Tensor]
     """∇_φ L_i, tensor by tensor."""
+    alpha_gradient: list[Tensor]
+    """∇_α L_i, tensor by tensor."""
     feature_gradient: Tensor
     """[m] mean over queries of the gradient of a query's own loss with respect to its rotated feature ẑ."""
+    seen: Seen
+    """Batch statistics, for norm policies that keep some."""
+    notes: dict[str, float]
+    """What the way the gradient was taken has to say."""
 
 
 @dataclass(frozen=True)
-class Learner(ABC):
-    """A gradient-based meta-learner.
+class Learner:
+    """A gradient-based meta-learner, composed.
 
     Attributes:
+        name: as in ``list_learners()``.
         network: f and c.
-        inner_lr: η_base, > 0.
+        inner: how ψ adapts.
+        method: how the meta-gradient is taken.
         inner_steps: τ in training, ≥ 0.
         test_steps: τ at test, ≥ 0.
-        first_order: no derivative of the adaptation itself.
+        alpha: α, what is learned of the adaptation itself, by name; empty for most.
+        group_moves_encoder: whether θ adapts; else its per-step statistics stay at step 0.
+        outer_scale: what the outer step size is multiplied by (Reptile's τη, 1 elsewhere).
+        alone: at test a query is judged beside the support alone, not beside other queries.
     """
 
+    name: str
     network: Network
-    inner_lr: float
+    inner: InnerLoop
+    method: MetaGradient
     inner_steps: int
     test_steps: int
-    first_order: bool
+    alpha: Params
+    group_moves_encoder: bool = True
+    outer_scale: float = 1.0
+    alone: bool = False
 
-    @abstractmethod
-    def adapt(
-        self,
-        psi: Psi,
-        support: Examples,
-        steps: int,
-        create_graph: bool,
-        drop: Drop | None = None,
-        rotate: Rotation | None = None,
-    ) -> Psi:
-        """Return ψ^τ, attached to ``psi``."""
+    def at(self, progress: float) -> Learner:
+        """Return the learner as it is when that share of training, 0 … 1, is done."""
+        method = self.method.at(progress)
+        return self if method is self.method else replace(self, method=method)
+
+    def learned(self) -> dict[str, Params]:
+        """Return all that training changes, by group: what a checkpoint holds and a test takes up."""
+        psi = self.network.psi()
+        statistics = dict(self.network.encoder.named_buffers())
+        return {"theta": psi.theta, "phi": psi.phi, "alpha": self.alpha, "statistics": statistics}
+
+    def to(self, device: torch.device) -> None:
+        """Move everything that is learned."""
+        self.network.to(device)
+        for p in self.alpha.values():
+            p.data = p.data.to(device)
+
+    def adapt(self, psi: Psi, support: Examples, steps: int, create_graph: bool = False, n_way: int = 0) -> Psi:
+        """Return ψ^τ of a support set, attached to ``psi``; n_way is worked out from the labels where not given."""
+        n_way = n_way or int(support.y.max()) + 1
+        problem = Problem(self.network, support, support, n_way, seen=None)
+        return self._end(problem, psi, steps, create_graph)
 
     def prepare(
-        self, psi: Psi, episode: Episode, drop: Drop | None = None, rotate_support: Rotation | None = None
+        self, psi: Psi, episode: Episode, drop: Masks | None = None, rotate_support: Rotation | None = None
     ) -> Prepared:
         """Adapt to the support (eq. 4: unrotated, unless a rotation is given) and compute the query features."""
-        adapted = self.adapt(psi, episode.support, self.inner_steps, not self.first_order, drop, rotate_support)
-        z = self.network.features(adapted.theta, episode.query.x, drop)
-        return Prepared(z, adapted.phi, episode.query.y)
+        problem = Problem.of(self.network, episode, drop, rotate_support)
+        return self.method.prepare(problem, psi, self.inner_steps)
 
     def meta_gradient(self, psi: Psi, task: Prepared, rotate: Rotation | None = None) -> Outcome:
-        """Return L_i(c_{φ^τ}(γ z)) and, from one backward, its gradients at ψ and at ẑ (eq. 3)."""
-        z_rotated = task.z if rotate is None else rotate(task.z)
-        logits = self.network.logits(task.phi, z_rotated)
-        loss = F.cross_entropy(logits, task.y)
-        *gradients, at_z = torch.autograd.grad(loss, [*psi.tensors(), z_rotated])
+        """Return L_i(c_{φ^τ}(γ z)) and, from one backward, its gradients at ψ, at α and at ẑ (eq. 3)."""
+        rotated = [point.z if rotate is None else rotate(point.z) for point in task.points]
+        logits = [self.network.logits(point.phi, z) for point, z in zip(task.points, rotated, strict=True)]
+        losses = [self.network.loss(scores, task.y) for scores in logits]
+        if len(losses) == 1:
+            loss = losses[0]
+        else:
+            loss = torch.stack([p.weight * one for p, one in zip(task.points, losses, strict=True)]).sum()
+        found = torch.autograd.grad(loss, [*task.at, *rotated], materialize_grads=True)
+        gradients = task.pull_back(found[: len(task.at)])
+        # the loss is a mean over queries: the sum of its gradients is the mean of each query's own
+        at_z = [g.sum(0) for g in found[len(task.at) :]]
         return Outcome(
             loss=loss.detach(),
-            accuracy=accuracy(logits, task.y),
-            theta_gradient=gradients[: len(psi.theta)],
-            phi_gradient=gradients[len(psi.theta) :],
-            # the loss is a mean over queries: the sum of its gradients is the mean of each query's own
-            feature_gradient=at_z.sum(0),
+            accuracy=accuracy(logits[-1], task.y),
+            theta_gradient=gradients.theta,
+            phi_gradient=gradients.phi,
+            alpha_gradient=gradients.alpha,
+            feature_gradient=at_z[0] if len(at_z) == 1 else torch.stack(at_z).sum(0),
+            seen=task.seen,
+            notes=gradients.notes,
         )
 
     def head_gradient(self, task: Prepared) -> Tensor:
         """Return the feature gradient [m] at γ = I from the head alone: the encoder is not touched."""
-        z = task.z.detach().requires_grad_()
-        phi = {name: p.detach() for name, p in task.phi.items()}
-        loss = F.cross_entropy(self.network.logits(phi, z), task.y)
-        return torch.autograd.grad(loss, z)[0].sum(0)
+        total = []
+        for point in task.points:
+            z = point.z.detach().requires_grad_()
+            phi = {name: p.detach() for name, p in point.phi.items()}
+            loss = point.weight * self.network.loss(self.network.logits(phi, z), task.y)
+            total.append(torch.autograd.grad(loss, z)[0].sum(0))
+        return torch.stack(total).sum(0) if len(total) > 1 else total[0]
 
     def predict(self, psi: Psi, episode: Episode) -> Tensor:
         """Return query scores [q, n_way] after ``test_steps`` of adaptation; no ISI, no rotation."""
-        start = Psi(*({name: p.detach().requires_grad_() for name, p in group.items()} for group in psi))
-        adapted = self.adapt(start, episode.support, self.test_steps, create_graph=False)
+        problem = replace(Problem.of(self.network, episode), seen=None)
+        adapted = self._end(problem, leaves(psi), self.test_steps, create_graph=False)
+        t = self.test_steps if self.group_moves_encoder else 0
         with torch.no_grad():
-            return self.network.logits(adapted.phi, self.network.features(adapted.theta, episode.query.x))
+            z = self._alone(problem, adapted, t) if self.alone else problem.query_features(adapted.theta, t)
+            return self.network.logits(adapted.phi, z)
+
+    def where_it_explodes(
+        self, psi: Psi, episode: Episode, drop: Masks | None = None, rotate: Rotation | None = None
+    ) -> str:
+        """Return which inner step and which tensor leave the finite numbers first, in words; empty where none does."""
+        problem = replace(Problem.of(self.network, episode, drop, rotate), seen=None)
+        start = problem.start(leaves(psi))
+        for t, state in enumerate(self.inner.trajectory(problem, start, self.inner_steps, create_graph=False)):
+            for room, group in (("encoder", state.theta), ("head", state.phi)):
+                for name, p in group.items():
+                    if not bool(p.isfinite().all()):
+                        return f"inner step {t} makes {room}.{name} not finite"
+        return ""
+
+    def _end(self, problem: Problem, psi: Psi, steps: int, create_graph: bool) -> Psi:
+        state = start = problem.start(psi)
+        for state in self.inner.trajectory(problem, start, steps, create_graph):  # noqa: B007
+            pass
+        return state
+
+    def _alone(self, problem: Problem, adapted: Psi, t: int) -> Tensor:
+        """Return each query's features from a pass of the support and that query."""
+        s = len(problem.support.x)
+        rows = []
+        for x in problem.query.x.split(1):
+            beside = replace(problem, support=Examples(torch.cat([problem.support.x, x]), problem.support.y))
+            rows.append(beside.bare_support_features(adapted.theta, t)[s:])
+        return torch.cat(rows)
 
 
 def accuracy(logits: Tensor, y: Tensor) -> float:

@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -45,6 +46,10 @@ class Network:
         self.encoder.to(device)
         self.head.to(device)
 
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """L: mean cross-entropy of scores [b, n_way] and labels [b]."""
+        return F.cross_entropy(logits, y)
+
     def psi(self) -> Psi:
         """Return the initialisation itself: the tensors the outer loop updates in place."""
         return Psi(dict(self.encoder.named_parameters()), dict(self.head.named_parameters()))
@@ -58,7 +63,7 @@ class Network:
 
     def logits(self, phi: Params, z: Tensor) -> Tensor:
         """c_φ(z): [b, m] → [b, n_way]."""
-        return functional_call(self.head, phi, (z,))
+        return self.head.scores(phi, z)
 
     def initialise(self, seed: int) -> None:
         """Draw every weight from a stream of its own name: He's normal for filters, ±1/√fan_in for the head."""

@@ -14,7 +14,7 @@ from rotogbml.encoders.isi import Isi
 from rotogbml.episodes import EpisodeSampler
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.homogenizer import Homogenizer, create_homogenizer
-from rotogbml.learners import Learner, LinearHead, Network, create_learner
+from rotogbml.learners import Learner, Network, create_head, create_learner
 from rotogbml.sources.packed import PackedSource, open_pack
 from rotogbml.training.validation import Validation
 
@@ -95,19 +95,28 @@ class Parts:
     validation: Validation
     device: torch.device
 
+    def at(self, progress: float) -> Parts:
+        """Return the parts as they are when that share of training, 0 … 1, is done: some learners anneal."""
+        learner = self.learner.at(progress)
+        return self if learner is self.learner else replace(self, learner=learner)
+
 
 def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -> Learner:
     """Return the learner with freshly initialised weights, drawn from the run's seed."""
-    encoder = create_encoder(config.encoder.name, size=size, width=config.encoder.width)
-    network = Network(encoder, LinearHead(encoder.feature_dim, config.episodes.n_way))
-    network.initialise(config.seed)
     c = config.learner
-    assert c.inner_lr is not None  # resolved
-    assert c.inner_steps is not None
-    assert c.first_order is not None
-    return create_learner(
-        c.name, network, c.inner_lr, c.inner_steps, c.first_order, c.test_steps if test_steps is None else test_steps
-    )
+    assert c.inner_steps is not None  # resolved
+    e, head = config.encoder, config.head
+    assert e.norm is not None
+    assert head is not None
+    # Per-step statistics: one set for each inner step, one for the queries after the last.
+    sets = c.inner_steps + 1
+    encoder = create_encoder(e.name, size=size, width=e.width, norm=e.norm, sets=sets)
+    network = Network(encoder, create_head(head, encoder.feature_dim, config.episodes.n_way))
+    network.initialise(config.seed)
+    options = {key: value for key, value in vars(c).items() if key != "name"}
+    if test_steps is not None:
+        options["test_steps"] = test_steps
+    return create_learner(c.name, network, **options)
 
 
 def assemble(config: RunConfig, device: torch.device) -> Parts:
@@ -135,7 +144,7 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
     training = {source.name: source for source in sampler.serving()}
     _tell_idle_slots(config, sorted(training))
     learner = build_learner(config, next(iter(training.values())).size)
-    learner.network.to(device)
+    learner.to(device)
     homogenizer = create_homogenizer(
         config.homogenizer,
         sources=sorted(training),

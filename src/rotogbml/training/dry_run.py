@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from rotogbml.training.assemble import Parts
+from rotogbml.training.outer import create_optimizer
 from rotogbml.training.progress import clock
 from rotogbml.training.run import method_name
 from rotogbml.training.step import meta_step
@@ -19,7 +21,7 @@ def dry_run(parts: Parts) -> float:
     """Try three steps, say what a run would take, write nothing; return the seconds spent."""
     c = parts.config
     psi = parts.learner.network.psi()
-    optimizer = torch.optim.Adam(psi.tensors(), lr=0.0)
+    optimizer = create_optimizer(replace(c.outer, meta_lr=0.0), parts.learner, psi)
     seconds = []
     for step in range(3):  # the first one also loads libraries and reserves memory
         began = time.perf_counter()
@@ -34,6 +36,7 @@ def dry_run(parts: Parts) -> float:
         "method": method_name(c),
         "parameters (encoder)": f"{sum(p.numel() for p in psi.theta.values()):,}",
         "parameters (head)": f"{sum(p.numel() for p in psi.phi.values()):,}",
+        "parameters (of the adaptation)": f"{sum(p.numel() for p in parts.learner.alpha.values()):,}",
         "features m": f"{parts.learner.network.feature_dim:,}",
         "peak memory so far": _peak_memory(parts.device),
         "one step": f"{each:.3f} s",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class StepRecord:
     """[N, m] feature gradients without γ."""
     feature_after: Tensor
     """[N, m] feature gradients with γ, in the space where γ aligns them."""
+    notes: dict[str, float] = field(default_factory=dict)
+    """What the learner has to say of its meta-gradients, averaged over tasks."""
 
     def gradients(self) -> dict[str, Tensor]:
         """Return the three kinds of gradient that are compared between sources."""
@@ -58,6 +60,7 @@ class Recorder:
         self.loss = self.accuracy = 0.0
         self.by_source: dict[str, dict[str, float]] = {}
         self.by_pair: dict[str, dict[str, tuple[float, int]]] = {}
+        self.notes: dict[str, float] = {}
 
     def add(self, record: StepRecord) -> None:
         """Take one step into the running interval."""
@@ -72,6 +75,8 @@ class Recorder:
             parts |= {"weighted_norm": omega * norm, "omega": omega}
             for name, part in parts.items():
                 sums[name] = sums.get(name, 0) + part
+        for name, value in record.notes.items():
+            self.notes[name] = self.notes.get(name, 0.0) + value
         for kind, vectors in record.gradients().items():
             for pair, values in by_pair(cosines(vectors), record.sources).items():
                 sums = self.by_pair.setdefault(json.dumps(pair), {})
@@ -99,6 +104,8 @@ class Recorder:
             "cosine": mean,
             "pairs": pairs,
         }
+        if self.notes:
+            line["learner"] = {name: value / self.steps for name, value in self.notes.items()}
         self._reset()
         return line
 
@@ -114,7 +121,7 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the unfinished interval and the length of the metrics file."""
-        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair")
+        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

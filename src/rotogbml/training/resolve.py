@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, Literal
 
-from rotogbml import presets
+from rotogbml import learner_presets, presets
 from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.training.assemble import GLYPHS
@@ -48,16 +48,51 @@ def resolve(config: RunConfig) -> RunConfig:
     def fill(part: Any, group: str) -> Any:
         return None if part is None else presets.fill(part, group, c.preset, c.shift)
 
+    c = _of_learner(c)
     outer = fill(c.outer, "outer")
+    if not 0 <= outer.clamp < math.inf:
+        raise UsageError(f"outer.clamp is {outer.clamp}: it must be above 0, or 0 for none")
+    if outer.keep_best < 1:
+        raise UsageError(f"outer.keep_best is {outer.keep_best}: it must be at least 1")
     if not 0 < outer.meta_lr <= _LARGEST_RATE:
         raise UsageError(f"outer.meta_lr is {outer.meta_lr}: it must be above 0 and at most {_LARGEST_RATE:g}")
     return dataclasses.replace(
         c,
         episodes=fill(episodes, "episodes"),
+        encoder=fill(c.encoder, "encoder"),
+        head=presets.value("head", c.preset, c.shift) if c.head is None else c.head,
         learner=fill(c.learner, "learner"),
         homogenizer=fill(c.homogenizer, "homogenizer"),
         isi=fill(c.isi, "isi"),
         outer=outer,
+    )
+
+
+def _of_learner(c: RunConfig) -> RunConfig:
+    """Return the configuration with the learner's own values where the user gave none.
+
+    Raises:
+        UsageError: an unknown learner, an option of another learner, or options that contradict each other.
+    """
+    name = c.learner.name
+    learner_presets.check_name(name)
+
+    def settle(part: Any, group: str) -> Any:
+        return dataclasses.replace(
+            part,
+            **{
+                f.name: learner_presets.settle(name, f"{group}.{f.name}", getattr(part, f.name))
+                for f in dataclasses.fields(part)
+                if f"{group}.{f.name}" in learner_presets.OPTIONS or getattr(part, f.name) is None
+            },
+        )
+
+    return dataclasses.replace(
+        c,
+        learner=settle(c.learner, "learner"),
+        encoder=settle(c.encoder, "encoder"),
+        outer=settle(c.outer, "outer"),
+        head=learner_presets.settle(name, "head", c.head),
     )
 
 

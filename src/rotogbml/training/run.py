@@ -31,6 +31,7 @@ from rotogbml.errors import UsageError
 from rotogbml.files import cannot_write, write_atomic
 from rotogbml.lock import locked
 from rotogbml.sources.packed import PackedSource, pack_digest
+from rotogbml.training.outer import anneals
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """``last.pt``, ``previous.pt``, ``best.pt``."""
         return self.path / "checkpoints"
+
+    def kept(self, step: int) -> Path:
+        """One of the checkpoints that are kept for an ensemble."""
+        return self.checkpoints / f"kept-{step:09}.pt"
 
     @property
     def evaluation(self) -> Path:
@@ -174,8 +179,10 @@ class RunFolder:
         if not resume:
             raise UsageError(f"{self.path} already holds a run and --resume false was given: choose another --out")
         there, here = flat(asdict(self.read_config())), flat(asdict(config))
+        # Where steps anneal, another length is another run from the start.
+        free = tuple(name for name in _FREE if name not in ("steps", "minutes")) if anneals(config) else _FREE
         for name in sorted(there.keys() | here.keys()):
-            if name not in _FREE and there.get(name) != here.get(name):
+            if name not in free and there.get(name) != here.get(name):
                 raise UsageError(
                     f"{self.path} holds another run ({name} is {there.get(name)} there, {here.get(name)} here): "
                     "choose another --out, or give that run's options to go on with it"
@@ -222,7 +229,10 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
 
 def method_name(config: RunConfig) -> str:
     """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + ω + ISI``."""
-    name = config.learner.name + (" (first order)" if config.learner.first_order else "")
+    head = f"{config.head} head" if config.head not in (None, "linear") and config.learner.name != "protomaml" else ""
+    details = ["first order" if config.learner.first_order else "", head]
+    said = ", ".join(detail for detail in details if detail)
+    name = config.learner.name + (f" ({said})" if said else "")
     h = config.homogenizer
     on = {
         "ω": h is not None and h.reweight is not None,

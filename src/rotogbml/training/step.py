@@ -20,7 +20,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rotogbml.encoders import Drop
+from rotogbml.encoders import update_running
+from rotogbml.encoders.isi import Masks
 from rotogbml.episodes import Episode
 from rotogbml.errors import RotogbmlError
 from rotogbml.homogenizer import Plain, TaskStatistics, pull_back, rotate_features
@@ -31,19 +32,30 @@ from rotogbml.training.recorder import StepRecord
 
 
 def meta_step(
-    parts: Parts, psi: Psi, optimizer: torch.optim.Optimizer, episodes: tuple[Episode, ...], step: int
+    parts: Parts,
+    psi: Psi,
+    optimizer: torch.optim.Optimizer,
+    episodes: tuple[Episode, ...],
+    step: int,
 ) -> StepRecord:
-    """Move ψ, ω and γ by one minibatch.
+    """Move ψ (and α, where the learner has any), ω and γ by one minibatch.
+
+    Args:
+        parts: sources, learner, homogenizer, ISI.
+        psi: moved in place.
+        optimizer: holds ψ and α.
+        episodes: the N tasks.
+        step: names the masks.
 
     Raises:
         RotogbmlError: a loss or gradient is not finite; ψ, ω and γ are as they were before.
     """
-    homogenizer = parts.homogenizer
+    homogenizer, learner = parts.homogenizer, parts.learner
     sources = tuple(episode.source for episode in episodes)
 
     # for each task: adapt, rotate, one backward
     gammas, outcomes = _outcomes(parts, psi, episodes, step)
-    _check_finite(outcomes, sources, step)
+    _check_finite(parts, outcomes, psi, episodes, step)
     theta_gradients = torch.stack([_flat(o.theta_gradient) for o in outcomes])  # [N, |θ|]
     phi_gradients = torch.stack([_flat(o.phi_gradient) for o in outcomes])  # [N, |φ|]
     stats = TaskStatistics(
@@ -56,9 +68,16 @@ def meta_step(
     # ψ ← Adam(ψ, (1/N) Σ ω_i g_i)
     omega = homogenizer.weights(stats)
     weigh = None if isinstance(homogenizer, Plain) else omega.to(theta_gradients)
-    for group, gradients in ((psi.theta, theta_gradients), (psi.phi, phi_gradients)):
-        _assign(group, gradients.mean(0) if weigh is None else weigh @ gradients / len(episodes))
+    groups = [(psi.theta, theta_gradients), (psi.phi, phi_gradients)]
+    if learner.alpha:
+        groups.append((learner.alpha, torch.stack([_flat(o.alpha_gradient) for o in outcomes])))
+    clamp = parts.config.outer.clamp
+    for group, gradients in groups:
+        mean = gradients.mean(0) if weigh is None else weigh @ gradients / len(episodes)
+        _assign(group, mean.clamp(-clamp, clamp) if clamp else mean)
     optimizer.step()
+    if any(o.seen for o in outcomes):
+        update_running(learner.network.encoder, [o.seen for o in outcomes])
 
     # ω, then γ
     homogenizer.update(stats)
@@ -72,6 +91,7 @@ def meta_step(
         encoder=theta_gradients,
         feature_before=before,
         feature_after=after,
+        notes={key: sum(o.notes[key] for o in outcomes) / len(outcomes) for key in outcomes[0].notes},
     )
 
 
@@ -96,7 +116,7 @@ def _outcomes(
     return gammas, outcomes
 
 
-def _masks(parts: Parts, n: int, step: int) -> Iterator[Drop | None]:
+def _masks(parts: Parts, n: int, step: int) -> Iterator[Masks | None]:
     """Give each task its own stream of ISI masks, a pure function of (seed, step, task)."""
     for task in range(n):
         yield None if parts.isi is None else parts.isi.draw(derive(parts.config.seed, "isi", step, task))
@@ -121,7 +141,7 @@ def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> 
 
 
 def _flat(gradients: list[Tensor]) -> Tensor:
-    return torch.cat([g.reshape(-1) for g in gradients])
+    return torch.cat([g.reshape(-1) for g in gradients]) if gradients else torch.zeros(0)
 
 
 def _assign(group: dict[str, Tensor], flat: Tensor) -> None:
@@ -131,11 +151,14 @@ def _assign(group: dict[str, Tensor], flat: Tensor) -> None:
         p.grad = part.view(p.shape)
 
 
-def _check_finite(outcomes: list[Outcome], sources: tuple[str, ...], step: int) -> None:
-    for source, outcome in zip(sources, outcomes, strict=True):
-        finite = all(bool(g.isfinite().all()) for g in [outcome.loss, *outcome.theta_gradient, *outcome.phi_gradient])
-        if not finite:
+def _check_finite(parts: Parts, outcomes: list[Outcome], psi: Psi, episodes: tuple[Episode, ...], step: int) -> None:
+    masks = _masks(parts, len(episodes), step)
+    for episode, outcome, drop in zip(episodes, outcomes, masks, strict=True):
+        gradients = [*outcome.theta_gradient, *outcome.phi_gradient, *outcome.alpha_gradient]
+        if not all(bool(g.isfinite().all()) for g in [outcome.loss, *gradients]):
+            where = parts.learner.where_it_explodes(psi, episode, drop)
             raise RotogbmlError(
-                f"the loss of source '{source}' at step {step} is {outcome.loss.item():.3g} and its gradient is not "
-                "finite: lower --learner.inner_lr or --outer.meta_lr; the last checkpoint is kept"
+                f"the loss of source '{episode.source}' at step {step} is {outcome.loss.item():.3g} and its gradient "
+                f"is not finite{f' ({where})' if where else ''}: lower --learner.inner_lr or --outer.meta_lr; the last "
+                "checkpoint is kept"
             )

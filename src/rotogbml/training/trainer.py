@@ -7,6 +7,7 @@ Episodes, augmentation and masks are pure functions of (seed, step), so nothing 
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
 from collections.abc import Generator
@@ -19,10 +20,13 @@ from rotogbml.learners import Psi
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
+from rotogbml.training.outer import create_optimizer, set_rate
 from rotogbml.training.progress import TrainingProgress
 from rotogbml.training.recorder import Recorder
 from rotogbml.training.run import RunFolder
 from rotogbml.training.step import meta_step
+
+log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -36,12 +40,13 @@ class Trainer:
     def __init__(self, parts: Parts, folder: RunFolder) -> None:
         self.parts, self.folder, self.config = parts, folder, parts.config
         self.psi: Psi = parts.learner.network.psi()
-        lr = self.config.outer.meta_lr
-        assert lr is not None  # resolved
-        self.optimizer = torch.optim.Adam(self.psi.tensors(), lr=lr)
+        self.optimizer = create_optimizer(self.config.outer, parts.learner, self.psi)
         self.recorder = Recorder(folder.path)
+        self.told: set[str] = set()
         self.step = 0
         self.best = -math.inf
+        self.kept: list[tuple[float, int]] = []
+        """Validation accuracy and step of the checkpoints that are kept for an ensemble, the best first."""
         self.seconds = 0.0
         saved = checkpoint.newest(folder.checkpoints)
         if saved is None:
@@ -55,8 +60,8 @@ class Trainer:
             "step": self.step,
             "best": self.best,
             "seconds": self.seconds,
-            "theta": {name: p.detach() for name, p in self.psi.theta.items()},
-            "phi": {name: p.detach() for name, p in self.psi.phi.items()},
+            "kept": [list(pair) for pair in self.kept],
+            **self._learned(),
             "optimizer": self.optimizer.state_dict(),
             "homogenizer": self.parts.homogenizer.state_dict(),
             "recorder": self.recorder.state_dict(),
@@ -68,12 +73,13 @@ class Trainer:
         Raises:
             RotogbmlError: it was made by another configuration.
         """
-        for room, group in (("theta", self.psi.theta), ("phi", self.psi.phi)):
+        for room, group in self.parts.learner.learned().items():
             fill(group, state.get(room, {}), self.folder.checkpoints)
         self.optimizer.load_state_dict(state["optimizer"])
         self.parts.homogenizer.load_state_dict(state["homogenizer"])
         self.recorder.load_state_dict(state["recorder"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.kept = [(accuracy, step) for accuracy, step in state["kept"]]
 
     def digest(self) -> str:
         """Return a digest of weights, Adam, ω, γ and metrics: what two equal runs share, and no clock."""
@@ -96,7 +102,10 @@ class Trainer:
                 self.save()
             while not self._done():
                 episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step))
-                record = meta_step(self.parts, self.psi, self.optimizer, episodes, self.step)
+                progress = self._progress()
+                set_rate(self.optimizer, outer, self.parts.learner, progress)
+                record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
+                self._tell_solver(record.notes)
                 self.step += 1
                 self.recorder.add(record)
                 now = time.monotonic()
@@ -132,6 +141,7 @@ class Trainer:
         if better:
             self.best = mean
             self._save_best()
+        self._keep(mean)
         self.recorder.write(
             {
                 "kind": "val",
@@ -153,8 +163,47 @@ class Trainer:
             self._save_best()
 
     def _save_best(self) -> None:
-        state = {k: v for k, v in self.state_dict().items() if k in ("step", "theta", "phi")}
-        checkpoint.save(self.folder.checkpoints / "best.pt", state)
+        checkpoint.save(self.folder.checkpoints / "best.pt", {"step": self.step, **self._learned()})
+
+    def _keep(self, accuracy: float) -> None:
+        """Keep this state among the best few, for an ensemble at test."""
+        most = self.config.outer.keep_best or 1
+        if most == 1:
+            return
+        self.kept = sorted([*self.kept, (accuracy, self.step)], key=lambda pair: (-pair[0], pair[1]))[:most]
+        if (accuracy, self.step) in self.kept:
+            checkpoint.save(self.folder.kept(self.step), {"step": self.step, **self._learned()})
+        steps = {step for _, step in self.kept}
+        for path in self.folder.checkpoints.glob("kept-*.pt"):
+            if path not in {self.folder.kept(step) for step in steps}:
+                path.unlink()
+
+    def _learned(self) -> dict[str, dict[str, torch.Tensor]]:
+        learned = self.parts.learner.learned()
+        return {room: {name: p.detach() for name, p in group.items()} for room, group in learned.items()}
+
+    def _progress(self) -> float:
+        """Return the share of training that is done, 0 … 1, by steps or by the clock, whichever is further."""
+        c = self.config
+        by_steps = 0.0 if c.steps is None else self.step / c.steps
+        return max(by_steps, 0.0 if c.minutes is None else self.seconds / (60 * c.minutes))
+
+    def _tell_solver(self, notes: dict[str, float]) -> None:
+        """Say once that conjugate gradient does not converge, or meets negative curvature."""
+        if notes.get("cg_negative_curvature") and "curvature" not in self.told:
+            self.told.add("curvature")
+            log.warning(
+                "step %d: the inner problem is not convex at its solution (negative curvature), so conjugate gradient "
+                "stopped early: raise --learner.lam or --learner.cg_damping",
+                self.step,
+            )
+        if notes.get("cg_unconverged") and "residual" not in self.told:
+            self.told.add("residual")
+            log.warning(
+                "step %d: conjugate gradient stopped at a relative residual of %.2g, above --learner.cg_tolerance: "
+                "raise --learner.cg_steps or --learner.lam; metrics.jsonl keeps the residuals",
+                *(self.step, notes["cg_residual"]),
+            )
 
     def _done(self) -> bool:
         c = self.config

@@ -60,6 +60,7 @@ def train(
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     episodes: EpisodeConfig = EpisodeConfig(),  # noqa: B008 (a frozen default would lose its type on the command line)
     encoder: EncoderConfig = EncoderConfig(),  # noqa: B008
+    head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None,
     learner: LearnerConfig = LearnerConfig(),  # noqa: B008
     homogenizer: HomogenizerConfig | None = HomogenizerConfig(),  # noqa: B008
     isi: IsiConfig | None = IsiConfig(),  # noqa: B008
@@ -83,6 +84,7 @@ def train(
             is tested on the CPU.
         episodes: What a task is and how minibatches are mixed.
         encoder: theta.
+        head: phi: from where its rows start in a task (protomaml: prototype, else linear, where not given).
         learner: The inner loop.
         homogenizer: omega and gamma; null (or none) turns both off.
         isi: Invariant self-information; null (or off) turns it off.
@@ -108,6 +110,7 @@ def train(
             shift=shift,
             episodes=episodes,
             encoder=encoder,
+            head=head,
             learner=learner,
             homogenizer=homogenizer,
             isi=isi,
