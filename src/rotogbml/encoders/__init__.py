@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 from torch import nn
@@ -11,6 +12,8 @@ from rotogbml.encoders.given import Given
 from rotogbml.encoders.imported import import_module
 from rotogbml.encoders.norm import NORMS, Norm, NormPass, Seen, update_running
 from rotogbml.encoders.protocol import Drop, Encoder
+from rotogbml.encoders.resnet import ResNet
+from rotogbml.encoders.resnet12 import ResNet12
 from rotogbml.errors import UsageError, did_you_mean
 
 
@@ -22,7 +25,14 @@ class Factory(Protocol):
         ...
 
 
-ENCODERS: dict[str, Factory] = {"conv4": Conv4}
+ENCODERS: dict[str, Factory] = {
+    "conv4": Conv4,
+    "resnet10": partial(ResNet, blocks=1),
+    "resnet10-small": partial(ResNet, blocks=1, small=True),
+    "resnet12": ResNet12,
+    "resnet18": partial(ResNet, blocks=2),
+    "resnet18-small": partial(ResNet, blocks=2, small=True),
+}
 
 
 def list_encoders() -> list[str]:
@@ -79,6 +89,8 @@ __all__ = [
     "Given",
     "Norm",
     "NormPass",
+    "ResNet",
+    "ResNet12",
     "Seen",
     "create_encoder",
     "list_encoders",

@@ -133,6 +133,7 @@ class Given(nn.Module):
             z, alone, again = self._pass(images), self._pass(images[:1]), self._pass(images)
             if self.layers:
                 self._try_layers(images)
+        self._check_unchanged(before)
         m = z.shape[1]
         if alone.shape[1] != m:
             raise UsageError(
@@ -143,7 +144,6 @@ class Given(nn.Module):
                 f"{self.called} gives other features when it is called again on the same images, in eval mode: make "
                 "its forward pass draw nothing at random unless self.training is true"
             )
-        self._check_unchanged(before)
         self._check_gradients(z)
         return m
 
