@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Protocol
+
+from torch import nn
+
 from rotogbml.encoders.conv4 import Conv4
+from rotogbml.encoders.given import Given
+from rotogbml.encoders.imported import import_module
 from rotogbml.encoders.norm import NORMS, Norm, NormPass, Seen, update_running
 from rotogbml.encoders.protocol import Drop, Encoder
+from rotogbml.encoders.resnet import ResNet
+from rotogbml.encoders.resnet12 import ResNet12
 from rotogbml.errors import UsageError, did_you_mean
 
-ENCODERS = {"conv4": Conv4}
+
+class Factory(Protocol):
+    """Builds an encoder of a known name."""
+
+    def __call__(self, size: int, width: int, norm: str, sets: int) -> Encoder:
+        """Arguments as those of ``create_encoder``."""
+        ...
+
+
+ENCODERS: dict[str, Factory] = {
+    "conv4": Conv4,
+    "resnet10": partial(ResNet, blocks=1),
+    "resnet10-small": partial(ResNet, blocks=1, small=True),
+    "resnet12": ResNet12,
+    "resnet18": partial(ResNet, blocks=2),
+    "resnet18-small": partial(ResNet, blocks=2, small=True),
+}
 
 
 def list_encoders() -> list[str]:
@@ -15,24 +40,43 @@ def list_encoders() -> list[str]:
     return sorted(ENCODERS)
 
 
-def create_encoder(name: str, size: int, width: int = 64, norm: str = "batch", sets: int = 1) -> Encoder:
+def create_encoder(name: str | nn.Module, size: int, width: int = 64, norm: str = "batch", sets: int = 1) -> Encoder:
     """Return a new encoder for square images of ``size`` pixels.
 
-    Its weights come from torch's global generator; ``Network.initialise`` draws them from a named seed instead.
+    Weights come from torch's global generator; ``Network.initialise`` draws them from a named seed instead, except
+    those of a module of the user's, which are kept.
 
     Args:
-        name: one of ``list_encoders()``.
+        name: one of ``list_encoders()``, an import path ``package.module:factory``, or a module.
         size: side of the images, pixels.
-        width: filters of the first layer; the others are multiples of it.
+        width: filters of the first layer; the others are multiples of it. 64 is as published.
         norm: a policy of ``NORMS``.
         sets: sets of statistics, scale and shift under ``per-step``: one for each inner step.
 
     Raises:
-        UsageError: the name or the norm is unknown, or the images are too small.
+        UsageError: the name or the norm is unknown, the images are too small, or a module of the user's cannot serve.
     """
+    if isinstance(name, nn.Module) or ":" in name:
+        for option, value, default in (("norm", norm, "batch"), ("width", width, 64)):
+            if value != default:
+                raise UsageError(
+                    f"{option}={value} with an encoder of your own ({name if isinstance(name, str) else _kind(name)}), "
+                    f"which keeps what it was built with: leave {option} out"
+                )
+        module = import_module(name, size) if isinstance(name, str) else name
+        return Given(module.module if isinstance(module, Given) else module, size)
     if name not in ENCODERS:
-        raise UsageError(f"no encoder '{name}'{did_you_mean(name, ENCODERS)}: there are {', '.join(list_encoders())}")
+        raise UsageError(
+            f"no encoder '{name}'{did_you_mean(name, ENCODERS)}: there are {', '.join(list_encoders())}, or give one "
+            "of your own as package.module:factory"
+        )
+    if width < 1:
+        raise UsageError(f"width={width}: an encoder has 1 filter or more")
     return ENCODERS[name](size=size, width=width, norm=norm, sets=sets)
+
+
+def _kind(module: nn.Module) -> str:
+    return type(module).__name__
 
 
 __all__ = [
@@ -41,8 +85,12 @@ __all__ = [
     "Conv4",
     "Drop",
     "Encoder",
+    "Factory",
+    "Given",
     "Norm",
     "NormPass",
+    "ResNet",
+    "ResNet12",
     "Seen",
     "create_encoder",
     "list_encoders",

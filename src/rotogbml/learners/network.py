@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rotogbml.encoders import Drop, Encoder, NormPass
+from rotogbml.encoders import Drop, Encoder, Given, NormPass
 from rotogbml.learners.heads import LinearHead
 from rotogbml.seeds import torch_generator
 
@@ -66,8 +66,13 @@ class Network:
         return self.head.scores(phi, z)
 
     def initialise(self, seed: int) -> None:
-        """Draw every weight from a stream of its own name: He's normal for filters, ±1/√fan_in for the head."""
+        """Draw every weight from a stream of its own name: He's normal for filters, ±1/√fan_in for the head.
+
+        A module of the user's keeps the weights it came with.
+        """
         for room, module in (("encoder", self.encoder), ("head", self.head)):
+            if isinstance(module, Given):
+                continue
             for name, parameter in module.named_parameters():
                 _initialise(parameter, torch_generator(seed, "weights", room, name), linear=room == "head")
 

@@ -1,0 +1,80 @@
+"""resnet12: the field's usual residual network (Oreshkin et al. 2018; Lee et al. 2019; Tian et al. 2020).
+
+Four blocks of three 3×3 convolutions, 64-160-320-640 filters, LeakyReLU 0.1, each block halves the map; the mean over
+the map gives m = 640. No DropBlock: whatever is dropped in training is ISI's.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rotogbml.encoders.norm import Norm, NormPass, name_norms
+from rotogbml.encoders.protocol import Drop
+from rotogbml.errors import UsageError
+
+SLOPE = 0.1
+
+
+class Block(nn.Module):
+    """Three convolutions beside a 1×1 shortcut, then 2×2 max-pool: [b, c_in, h, w] → [b, c, h // 2, w // 2]."""
+
+    def __init__(self, c_in: int, c: int, norm: str, sets: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(c_in if i == 0 else c, c, 3, padding=1, bias=False) for i in range(3))
+        self.norms = nn.ModuleList(Norm(c, norm, sets) for _ in range(3))
+        self.shortcut = nn.Conv2d(c_in, c, 1, bias=False)
+        self.shortcut_norm = Norm(c, norm, sets)
+
+    def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
+        """LeakyReLU rises, so it commutes with max-pool; pooling first leaves a quarter of the work to it."""
+        z = x
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            z = norm(conv(z if i == 0 else F.leaky_relu(z, SLOPE)), at)
+        return F.leaky_relu(F.max_pool2d(z + self.shortcut_norm(self.shortcut(x), at), 2), SLOPE)
+
+
+class ResNet12(nn.Module):
+    """Four blocks, mean over the map.
+
+    Args:
+        size: side of the square input, pixels, ≥ 16.
+        width: filters of the first block; the others have 5/2 (rounded down), 5 and 10 times as many.
+        norm: a policy of ``norm.NORMS``.
+        sets: sets of statistics, scale and shift under ``per-step``.
+
+    Attributes:
+        feature_dim: m = 10 · width, whatever the size.
+        layers: the four blocks.
+        norm: the policy.
+
+    Raises:
+        UsageError: the input is too small to be halved four times, or the norm is unknown.
+    """
+
+    layers = 4
+
+    def __init__(self, size: int, width: int = 64, norm: str = "batch", sets: int = 1) -> None:
+        super().__init__()
+        if size < 16:
+            raise UsageError(f"resnet12 halves its input 4 times: {size} px is too small, pack with --size 16 or more")
+        channels = (3, width, width * 5 // 2, width * 5, width * 10)
+        self.blocks = nn.ModuleList(Block(c_in, c, norm, sets) for c_in, c in itertools.pairwise(channels))
+        self.feature_dim, self.norm = channels[-1], norm
+        name_norms(self)
+        # Channels last: the CPU build's norms and max-pools are vectorised in this layout alone (docs/log.md).
+        self.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+
+    def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
+        """Return features [b, m] of images [b, 3, size, size].
+
+        ``drop`` sees every block's input and output; ``at`` is what the norms of this pass are told.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        for layer, block in enumerate(self.blocks):
+            z = block(x, at)
+            x = z if drop is None else drop(layer, x, z)
+        return x.mean((2, 3))
