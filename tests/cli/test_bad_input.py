@@ -37,6 +37,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         (["--episodes.n_way", "50"], ["n_way is 50", "'alpha' with 6", "lower n_way or add classes"]),
         (["--episodes.n_query", "50"], ["1 + 50 = 51 images a class", "12 or more", "lower n_query or k_shot"]),
         (["--episodes.k_shot", "[3, 1]"], ["k_shot is [3, 1]", "low ≤ high"]),
+        (["--holdout", "HIDDEN"], ["no source 'HIDDEN' to hold out (did you mean 'hidden'?)"]),
         (["--holdout", "hiden"], ["no source 'hiden' to hold out", "did you mean 'hidden'?", "alpha, beta, gamma"]),
         (["--holdout", "alpha", "beta", "gamma", "hidden"], ["every source is held out", "leave at least one"]),
         (["--holdout", "alpha", "beta", "hidden"], ["needs two sources or more, here is only 'gamma'", "--shift weak"]),

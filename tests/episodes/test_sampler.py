@@ -185,6 +185,17 @@ def test_a_source_with_too_few_images_is_left_out_of_that_draw_and_said_once(
     ]
 
 
+def test_tasks_of_one_shot_leave_a_source_to_those_of_many(uneven: dict[str, PackedSource]) -> None:
+    draw = sampler({name: uneven[name] for name in ("large", "small")}, k_shot=(1, 2), tasks_per_batch=2)
+    batches = [draw.batch(step) for step in range(60)]
+    shots = Counter(tuple(len(e.support.y) // 2 for e in batch) for batch in batches)
+    assert set(shots) == {(1, 1), (1, 2), (2, 1), (2, 2)}
+    for batch in batches:
+        named = sorted(e.source for e in batch)
+        many = all(len(e.support.y) // 2 == 2 for e in batch)  # small has no images for a single one of these
+        assert named == (["large", "large"] if many else ["large", "small"])
+
+
 def test_small_classes_of_a_usable_source_are_left_out(uneven: dict[str, PackedSource]) -> None:
     draw = sampler(uneven)
     small = [e for step in range(10) for e in draw.batch(step) if e.source == "small"]

@@ -19,6 +19,15 @@ def saved(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return file.getvalue()
 
 
+def tiff(width: int, height: int, channels: int, pixels: bytes) -> bytes:
+    """Return a TIFF of 16 bits a channel put together by hand."""
+    fields = [(256, 1, width), (257, 1, height), (258, channels, 122), (259, 1, 1), (262, 1, 2)]
+    fields += [(273, 1, 122 + 2 * channels), (277, 1, channels), (278, 1, height), (279, 1, len(pixels))]
+    listed = b"".join(struct.pack("<2H2I", tag, 3, count, value) for tag, count, value in fields)
+    head = b"II*\0" + struct.pack("<IH", 8, len(fields)) + listed + bytes(4)
+    return head + struct.pack(f"<{channels}H", *[16] * channels) + pixels
+
+
 def png(width: int, height: int, bits: int, rows: bytes) -> bytes:
     """Return an RGB PNG put together by hand."""
 
@@ -117,6 +126,11 @@ class TestModes:
     def test_sixteen_bit_colour(self):
         rows = b"".join(b"\0" + struct.pack(">3H", 65535, 32768, 0) * 16 for _ in range(16))
         image = decode(png(16, 16, 16, rows), 16)
+        assert image.notes == ("more than 8 bits",)
+        assert (image.pixels == [255, 128, 0]).all()
+
+    def test_sixteen_bit_colour_in_a_tiff(self):
+        image = decode(tiff(16, 16, 3, struct.pack("<3H", 65535, 32768, 0) * 256), 16)
         assert image.notes == ("more than 8 bits",)
         assert (image.pixels == [255, 128, 0]).all()
 

@@ -152,6 +152,7 @@ class TestSkips:
         with pytest.raises(RotogbmlError, match=r"1 files cannot be packed.*symbolic link") as caught:
             pack(bad, tmp_path / "out", size=16, workers=1, strict=True)
         assert caught.value.exit_code == 1
+        assert "pack without --strict: it leaves them out and lists each in skipped.csv" in str(caught.value)
         (bad / "a/z/link.png").unlink()
         with pytest.raises(RotogbmlError, match=r"6 files cannot be packed, such as 'a/z/copy\.png' \(same bytes"):
             pack(bad, tmp_path / "out", size=16, workers=1, strict=True)

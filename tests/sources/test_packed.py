@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,10 @@ class TestRoundTrip:
         data = pickle.dumps(write(tmp_path / "s", images))
         assert len(data) < 1000
         assert (pickle.loads(data).images == images).all()
+
+    def test_other_splits_go_along(self, tmp_path, images):
+        source = replace(write(tmp_path / "s", images), splits={"train": (0, 1, 2)})
+        assert pickle.loads(pickle.dumps(source)).splits == {"train": (0, 1, 2)}
 
     @given(cuts=st.lists(st.integers(1, 5), max_size=4))
     @settings(max_examples=20, deadline=None)

@@ -290,6 +290,15 @@ class TestArchives:
         assert container.kind == "tar.gz"
         assert seen(find_sources(plain)) == {"a": {"x": 2}}
 
+    @pytest.mark.parametrize("mode", ["w:bz2", "w:xz"])
+    def test_a_tar_packed_in_another_way_is_no_tar(self, tmp_path, draw, mode):
+        with tarfile.open(tmp_path / "root.tar", mode) as tar:
+            info = tarfile.TarInfo("a/x/1.png")
+            info.size = len(draw(1))
+            tar.addfile(info, io.BytesIO(draw(1)))
+        with pytest.raises(UsageError, match=r"root\.tar is damaged or no tar \(.*\): fetch or make it again"):
+            find_sources(tmp_path / "root.tar")
+
     def test_zip_names_in_unmarked_utf8(self, tmp_path, draw):
         path = tmp_path / "root.zip"
         with zipfile.ZipFile(path, "w") as archive:

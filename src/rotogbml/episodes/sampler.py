@@ -79,9 +79,10 @@ class EpisodeSampler:
             able = self._able(max(shots))
             source = able[rng.integers(len(able))]
             return [(source, k) for k in shots]
-        drawn, used = [], set()
-        for k in shots:
-            able = self._able(k)
+        drawn, used = {}, set()
+        # Most shots first: few sources can fill them, and none of those may be spent on a task that any could fill.
+        for i in sorted(range(len(shots)), key=lambda i: -shots[i]):
+            able = self._able(shots[i])
             if self.mix == "one-source-per-task":
                 fresh = [source for source in able if source.name not in used]
                 if not fresh:  # N exceeds the number of sources: start the next round
@@ -90,8 +91,8 @@ class EpisodeSampler:
                 able = fresh
             source = able[rng.integers(len(able))]
             used.add(source.name)
-            drawn.append((source, k))
-        return drawn
+            drawn[i] = source, shots[i]
+        return [drawn[i] for i in range(len(shots))]
 
     def _episode(self, source: PackedSource, k: int, step: int, task: int) -> Episode:
         rng = numpy_generator(self.seed, "episode", self.split, step, task)

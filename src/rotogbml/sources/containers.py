@@ -59,7 +59,7 @@ class Container:
         """
         found: dict[str, FoundFile] = {}
         skips: list[Skip] = []
-        list_all = {"folder": _list_folder, "tar": _list_tar, "tar.gz": _list_tar, "zip": _list_zip}[self.kind]
+        list_all = {"folder": _list_folder, "tar": _list_tar, "tar.gz": _list_tar_gz, "zip": _list_zip}[self.kind]
         try:
             for item in list_all(self.path):
                 if isinstance(item, Skip):
@@ -187,8 +187,9 @@ def _resolve_link(base: Path, path: str) -> Iterator[FoundFile | Skip]:
         yield FoundFile(shown(path), path, status.st_size, status.st_mtime_ns)
 
 
-def _list_tar(path: Path) -> Iterator[FoundFile | Skip]:
-    with tarfile.open(path) as tar:
+def _list_tar(path: Path, mode: Literal["r:", "r:gz"] = "r:") -> Iterator[FoundFile | Skip]:
+    # The mode is named: tarfile would also list what is packed in a way that the reader does not undo.
+    with tarfile.open(path, mode) as tar:
         for member in tar:
             name = _inside(member.name)
             if member.isdir():
@@ -208,6 +209,10 @@ def _list_tar(path: Path) -> Iterator[FoundFile | Skip]:
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
             raise tarfile.ReadError(f"no header where one should be, at byte {tar.offset}")
+
+
+def _list_tar_gz(path: Path) -> Iterator[FoundFile | Skip]:
+    return _list_tar(path, "r:gz")
 
 
 def _list_zip(path: Path) -> Iterator[FoundFile | Skip]:

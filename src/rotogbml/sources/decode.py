@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485
 """A quarter of a GiB as RGB; Pillow warns of a decompression bomb from here on."""
@@ -83,7 +83,7 @@ def _square(image: Image.Image, data: bytes, side: int) -> Decoded:
     notes: list[str] = []
     if getattr(image, "is_animated", False) and image.format != "MPO":
         notes.append("first of several frames")
-    if image.format == "PNG" and data[24:25] == b"\x10" and mode not in _DEEP:
+    if mode not in _DEEP and _has_deep_colour(image, data):
         notes.append("more than 8 bits")
     # A JPEG can be decoded at a fraction of its size: never below twice what is kept, so that the filter decides.
     image.draft(None, (2 * side, 2 * side))
@@ -98,6 +98,13 @@ def _square(image: Image.Image, data: bytes, side: int) -> Decoded:
     box = (left, top, left + short, top + short)
     square = image.resize((side, side), Image.Resampling.LANCZOS, box=box)
     return Decoded(np.asarray(square), width, height, mode, tuple(notes))
+
+
+def _has_deep_colour(image: Image.Image, data: bytes) -> bool:
+    """Return whether Pillow has no mode for the file's bits, and decodes the upper eight of them."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (1,))) > 8
+    return image.format == "PNG" and data[24:25] == b"\x10"
 
 
 def _upright(image: Image.Image, notes: list[str]) -> Image.Image:

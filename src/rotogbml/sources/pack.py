@@ -153,7 +153,7 @@ def _refuse(skips: Sequence[Skip]) -> None:
         first = counted[0]
         raise RotogbmlError(
             f"{len(counted)} files cannot be packed, such as '{first.path}' ({first.reason}): nothing was written; "
-            "mend or remove them ('rotogbml data scan' lists them), or pack without --strict"
+            f"mend or remove them, or pack without --strict: it leaves them out and lists each in {SKIPPED_FILE}"
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,11 @@ class PackedSource:
         return tuple(range(len(self.classes))) if split == "all" else self.splits.get(split, ())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process as a path: a memory map would be copied whole."""
-        return open_source, (self.path,)
+        """Travel to another process as a path, and with the splits, which may be others than the file's.
+
+        A memory map would be copied whole.
+        """
+        return _reopen, (self.path, self.splits)
 
 
 def open_source(path: str | Path) -> PackedSource:
@@ -107,6 +110,10 @@ def open_source(path: str | Path) -> PackedSource:
     if problem:
         raise UsageError(f"{folder} is damaged ({problem}): pack the source again")
     return source
+
+
+def _reopen(path: Path, splits: dict[str, tuple[int, ...]]) -> PackedSource:
+    return replace(open_source(path), splits=splits)
 
 
 def open_pack(root: str | Path) -> dict[str, PackedSource]:
