@@ -145,6 +145,11 @@ def counting(self: Any, x: Tensor) -> Tensor:
     return pooled(self, x)
 
 
+def touching(self: Any, x: Tensor) -> Tensor:
+    self.n.mul_(1)  # the same value, but a graph that holds the buffer is spoilt
+    return pooled(self, x)
+
+
 def replacing(self: Any, x: Tensor) -> Tensor:
     self.n = self.n + 0
     return pooled(self, x)
@@ -192,6 +197,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "detached": (build(lambda self, x: pooled(self, x).detach()), r"'conv\.weight' and 1 more.*do not detach"),
     "lazy": (build(pooled, conv=nn.LazyConv2d(2, 3)), "weights without a shape yet: call it once"),
     "a buffer written": (build(counting, n=torch.zeros(())), "'n' of Mine changes in a forward pass, in eval mode"),
+    "a buffer touched": (build(touching, n=torch.zeros(())), "'n' of Mine changes"),
     "a buffer replaced": (build(replacing, n=torch.zeros(())), "'n' of Mine changes"),
     "running statistics": (
         build(in_place_batch_norm, mean=torch.zeros(2), variance=torch.ones(2)),
