@@ -119,6 +119,8 @@ class Given(nn.Module):
                     f"isi_layers of {self.called} names '{name}', which is none of its submodules: there are "
                     f"{', '.join(n for n in known if n) or 'none'}"
                 )
+            if names.count(name) > 1:
+                raise UsageError(f"isi_layers of {self.called} names '{name}' {names.count(name)} times: name it once")
         return tuple(names)
 
     def _try(self, size: int) -> int:
@@ -199,10 +201,10 @@ class Given(nn.Module):
 
     def _check_gradients(self, z: Tensor) -> None:
         names, parameters = zip(*self.module.named_parameters(), strict=True)
-        gradients = (
-            torch.autograd.grad(z.sum(), parameters, allow_unused=True) if z.requires_grad else (None,) * len(names)
-        )
-        unused = [name for name, g in zip(names, gradients, strict=True) if g is None]
+        unused = names
+        if z.requires_grad:
+            gradients = torch.autograd.grad(z, parameters, torch.ones_like(z), allow_unused=True)
+            unused = [name for name, g in zip(names, gradients, strict=True) if g is None]
         if unused:
             raise UsageError(
                 f"the features of {self.called} do not depend on its parameter '{unused[0]}'"

@@ -24,34 +24,39 @@ def import_module(path: str, size: int) -> nn.Module:
     where, _, name = path.partition(":")
     if not where or not name:
         raise UsageError(f"encoder '{path}' is no import path: write package.module:factory")
-    try:
-        home = importlib.import_module(where)
-    except Exception as error:
-        missing = isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}.")
-        mend = (
-            "install it, or name its folder in the environment variable PYTHONPATH"
-            if missing
-            else f"importing it fails with {type(error).__name__}: {_line(error)}"
-        )
-        raise UsageError(f"encoder '{path}': {'no module' if missing else 'module'} '{where}': {mend}") from error
-    if not hasattr(home, name):
-        near = did_you_mean(name, [n for n in vars(home) if not n.startswith("_")])
-        raise UsageError(f"encoder '{path}': module '{where}' has no '{name}'{near}")
-    factory = getattr(home, name)
-    module = factory if isinstance(factory, nn.Module) else _build(path, factory, size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(0, "import", path))
+        factory = _find(path, where, name)
+        # Again, since only the first import of a module draws.
+        torch.manual_seed(derive(0, "weights", path))
+        module = factory if isinstance(factory, nn.Module) else _build(path, factory, size)
     if not isinstance(module, nn.Module):
         raise UsageError(f"encoder '{path}' gives a {type(module).__name__}: it must return a torch.nn.Module")
     return module
 
 
+def _find(path: str, where: str, name: str) -> object:
+    try:
+        home = importlib.import_module(where)
+    except Exception as error:
+        # Missing is the module itself or a package around it, not something that it imports in its turn.
+        if isinstance(error, ModuleNotFoundError) and f"{where}.".startswith(f"{error.name}."):
+            said = f"no module '{where}': install it, or name its folder in the environment variable PYTHONPATH"
+        else:
+            said = f"importing '{where}' fails with {type(error).__name__}: {_line(error)}"
+        raise UsageError(f"encoder '{path}': {said}") from error
+    if not hasattr(home, name):
+        near = did_you_mean(name, [n for n in vars(home) if not n.startswith("_")])
+        raise UsageError(f"encoder '{path}': module '{where}' has no '{name}'{near}")
+    return getattr(home, name)
+
+
 def _build(path: str, factory: object, size: int) -> object:
     if not callable(factory):
-        raise UsageError(f"encoder '{path}' is a {type(factory).__name__}: name a torch.nn.Module class or a function")
+        raise UsageError(f"encoder '{path}' is of type {type(factory).__name__}: name a torch.nn.Module or a function")
     arguments = {"size": size} if _takes_size(factory) else {}
     try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive(0, "weights", path))
-            return factory(**arguments)
+        return factory(**arguments)
     except Exception as error:
         call = f"{path}({', '.join(f'{k}={v}' for k, v in arguments.items())})"
         raise UsageError(

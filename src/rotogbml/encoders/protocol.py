@@ -44,6 +44,10 @@ class Encoder(Protocol):
         """Every module inside, itself first."""
         ...
 
+    def named_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """``modules`` by name."""
+        ...
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """θ by name."""
         ...
