@@ -39,7 +39,7 @@ def spread(encoder: Encoder, dtype: torch.dtype, step: int) -> tuple[float, floa
     support, queries = images(SUPPORT, 1).to(dtype), images(QUERIES, 2).to(dtype)
 
     def features(x: Tensor) -> Tensor:
-        if encoder.norm == "support":
+        if encoder.norm in ("support", "per-step"):
             return encoder(torch.cat([support, x]), None, NormPass(step, given=SUPPORT))[SUPPORT:]
         return encoder(x, None, NormPass(step))
 

@@ -3,9 +3,12 @@
     batch      mean and variance of the very batch: a query's features depend on its fellow queries (transductive)
     support    those of the support rows of the pass, applied to every row
     running    buffers, frozen within an outer step and moved once after it (``update_running``)
-    per-step   ``running`` with statistics, scale and shift of its own for each inner step (MAML++)
+    per-step   ``support``, with scale and shift of its own for each inner step (MAML++)
     group      each image by itself, channels in up to eight groups; ``layer``: in one
     none       scale and shift only
+
+MAML++'s paper keeps running statistics for each step; its code normalises by the batch at hand throughout. Statistics
+kept over unlike sources fit none of them (docs/log.md), so here a step's statistics are the task's own support's.
 
 Under every policy but ``batch`` a query's features are the same whatever other queries stand beside it.
 Reductions go over rows, [b·h·w, c]: over (0, 2, 3) of a map they are many times slower on the CPU.
@@ -31,9 +34,9 @@ NORMS = ("batch", "support", "running", "per-step", "group", "layer", "none")
 EPS = 1e-5
 """Added to every variance; the value of torch's own norms."""
 
-Seen = dict[tuple[str, int], list[tuple[Tensor, Tensor]]]
-"""What the passes of one task saw: (name of the norm inside its encoder, set) → (mean [c], biased variance [c]), one
-pair for each pass, detached. A list, since the variance of the pass means belongs to the variance of the whole."""
+Seen = dict[str, list[tuple[Tensor, Tensor]]]
+"""What the passes of one task saw: name of the norm inside its encoder → (mean [c], biased variance [c]), one pair for
+each pass, detached. A list, since the variance of the pass means belongs to the variance of the whole."""
 
 
 @dataclass
@@ -41,11 +44,11 @@ class NormPass:
     """What one forward pass is told."""
 
     step: int = 0
-    """Which set of statistics, scale and shift ``per-step`` takes, ≥ 0; beyond the last set, the last."""
+    """Which scale and shift ``per-step`` takes, ≥ 0; beyond the last set, the last."""
     given: int | None = None
-    """``support``: so many first rows of the batch give the statistics of all rows, ≥ 1; None: all rows do."""
+    """``support``, ``per-step``: so many first rows of the batch give the statistics of all rows, ≥ 1; None: all rows do."""
     seen: Seen | None = None
-    """Where ``running`` and ``per-step`` append this pass's statistics; None: they are not worked out."""
+    """Where ``running`` appends this pass's statistics; None: they are not worked out."""
 
 
 class Norm(nn.Module):
@@ -54,11 +57,11 @@ class Norm(nn.Module):
     Args:
         channels: c.
         policy: one of ``NORMS``.
-        sets: sets of statistics, scale and shift under ``per-step``, ≥ 1; the other policies have one.
+        sets: sets of scale and shift under ``per-step``, ≥ 1; the other policies have one.
 
     Attributes:
         weight, bias: scale and shift, [c], or [sets, c] under ``per-step``; they start at 1 and 0.
-        running_mean, running_var: under ``running`` [1, c], under ``per-step`` [sets, c]; they start at 0 and 1.
+        running_mean, running_var: under ``running``, [c]; they start at 0 and 1.
         name: the key of ``NormPass.seen``: the full name inside the encoder, given by ``name_norms``.
 
     Raises:
@@ -81,9 +84,9 @@ class Norm(nn.Module):
         shape = (sets, channels) if policy == "per-step" else (channels,)
         self.weight = nn.Parameter(torch.ones(shape))
         self.bias = nn.Parameter(torch.zeros(shape))
-        if policy in ("running", "per-step"):
-            self.register_buffer("running_mean", torch.zeros(self.sets, channels))
-            self.register_buffer("running_var", torch.ones(self.sets, channels))
+        if policy == "running":
+            self.register_buffer("running_mean", torch.zeros(channels))
+            self.register_buffer("running_var", torch.ones(channels))
         self.groups = 1 if policy == "layer" else max(g for g in range(1, 9) if channels % g == 0)
 
     def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
@@ -105,24 +108,26 @@ class Norm(nn.Module):
         """Return the scale [c] and shift [c] that take ``rows`` [b · positions, c] to what is put out."""
         if self.policy == "none":
             return self.weight, self.bias
-        if self.policy == "support":
-            given = b if at.given is None else at.given
-            if not 1 <= given <= b:
-                raise ValueError(f"NormPass.given={given} for {b} images: give 1 … {b}, the number of support images")
-            mean, variance = _moments(rows[: given * positions])
-            scale = self.weight * (variance + EPS).rsqrt()
-            return scale, self.bias - mean * scale
+        if self.policy == "running":
+            if at.seen is not None:
+                with torch.no_grad():
+                    at.seen.setdefault(self.name, []).append(_moments(rows))
+            # A copy: the buffers move after the step, when no graph of it should be alive, but none shall be spoilt.
+            return _whiten(self.running_mean.clone(), self.running_var.clone(), self.weight, self.bias)
+        given = b if at.given is None else at.given
+        if not 1 <= given <= b:
+            raise ValueError(f"NormPass.given={given} for {b} images: give 1 … {b}, the number of support images")
         if at.step < 0:
             raise ValueError(f"NormPass.step={at.step}: inner steps count from 0")
         k = min(at.step, self.sets - 1)
-        if at.seen is not None:
-            with torch.no_grad():
-                at.seen.setdefault((self.name, k), []).append(_moments(rows))
-        per_step = self.policy == "per-step"
-        weight, bias = (self.weight[k], self.bias[k]) if per_step else (self.weight, self.bias)
-        # A copy: the buffers move after the step, when no graph of it should be alive, but none shall be spoilt.
-        scale = weight * (self.running_var[k] + EPS).rsqrt()
-        return scale, bias - self.running_mean[k].clone() * scale
+        weight, bias = (self.weight[k], self.bias[k]) if self.policy == "per-step" else (self.weight, self.bias)
+        return _whiten(*_moments(rows[: given * positions]), weight, bias)
+
+
+def _whiten(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scale and shift, [c] each, that normalise by these moments, then scale and shift."""
+    scale = weight * (variance + EPS).rsqrt()
+    return scale, bias - mean * scale
 
 
 def _moments(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,12 +145,12 @@ def name_norms(encoder: nn.Module) -> None:
 
 @torch.no_grad()
 def update_running(encoder: nn.Module | Encoder, seen_of_tasks: Sequence[Seen], momentum: float = 0.1) -> None:
-    """Move the buffers of ``running`` and ``per-step``, once after an outer step.
+    """Move the buffers of ``running``, once after an outer step.
 
     Every task counts alike, and within a task every pass. The mean is that of the pass means; the variance is that
     of everything seen: the mean of the variances within a pass plus the variance of the pass means. Where all
     passes have as many rows this is the statistic of all rows together. No buffer moves within a step, so that
-    nothing of one task reaches the next one of the same step. Sets that no task has seen stay.
+    nothing of one task reaches the next one of the same step.
 
     Args:
         encoder: holds the norms; those of other policies are left alone.
@@ -158,13 +163,12 @@ def update_running(encoder: nn.Module | Encoder, seen_of_tasks: Sequence[Seen], 
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum={momentum}: give a share, 0 … 1")
     for norm in encoder.modules():
-        if not isinstance(norm, Norm) or norm.policy not in ("running", "per-step"):
+        if not isinstance(norm, Norm) or norm.policy != "running":
             continue
-        for k in range(norm.sets):
-            tasks = [seen[norm.name, k] for seen in seen_of_tasks if seen.get((norm.name, k))]
-            if not tasks:
-                continue
-            mean = torch.stack([torch.stack([m for m, _ in passes]).mean(0) for passes in tasks]).mean(0)
-            within_and_between = [torch.stack([v + (m - mean).square() for m, v in passes]).mean(0) for passes in tasks]
-            norm.running_mean[k].lerp_(mean, momentum)
-            norm.running_var[k].lerp_(torch.stack(within_and_between).mean(0), momentum)
+        tasks = [seen[norm.name] for seen in seen_of_tasks if seen.get(norm.name)]
+        if not tasks:
+            continue
+        mean = torch.stack([torch.stack([m for m, _ in passes]).mean(0) for passes in tasks]).mean(0)
+        within_and_between = [torch.stack([v + (m - mean).square() for m, v in passes]).mean(0) for passes in tasks]
+        norm.running_mean.lerp_(mean, momentum)
+        norm.running_var.lerp_(torch.stack(within_and_between).mean(0), momentum)

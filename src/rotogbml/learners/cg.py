@@ -1,4 +1,9 @@
-"""Conjugate gradient (Hestenes & Stiefel 1952) for A x = b, with A known by its products alone."""
+"""Conjugate gradient (Hestenes & Stiefel 1952) for A x = b, with A known by its products alone.
+
+Truncated after Steihaug (1983): where a direction of no positive curvature is met, or the iterate would leave a ball
+about 0, it stops on the ball's edge. On a positive definite system whose solution lies in the ball it is never met,
+since the iterates grow from step to step.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +25,12 @@ class Solution:
     steps: int
     """Products with A that were taken."""
     negative_curvature: bool
-    """A direction with pᵀAp ≤ 0 was met: A is not positive definite, and x is what stood before it."""
+    """A direction with pᵀAp ≤ 0 was met, or the ball was left: x lies on its edge."""
 
 
-def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float) -> Solution:
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float, radius: float = 1.0
+) -> Solution:
     """Solve A x = b for symmetric positive definite A.
 
     Args:
@@ -31,9 +38,7 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: in
         b: right-hand side, [n].
         steps: products with A at the most, ≥ 1.
         tolerance: stop where the relative residual is at most this.
-
-    Returns:
-        The solution; where the very first direction has no positive curvature x = b, the identity's answer.
+        radius: of the ball, in lengths of b, > 0; inf for plain conjugate gradient.
     """
     scale = b.norm()
     if not scale > 0:
@@ -43,12 +48,19 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: in
     for k in range(steps):
         Ap = product(p)
         curvature = p @ Ap
-        if not curvature > 0:
-            return Solution(x if k else b.clone(), float(rr.sqrt() / scale), k + 1, True)
         a = rr / curvature
+        if not curvature > 0 or (x + a * p).norm() > radius * scale:
+            a = _to_the_edge(x, p, radius * scale)
+            return Solution(x + a * p, float((r - a * Ap).norm() / scale), k + 1, True)
         x, r = x + a * p, r - a * Ap
         rr, before = r @ r, rr
         if rr.sqrt() <= tolerance * scale:
             return Solution(x, float(rr.sqrt() / scale), k + 1, False)
         p = r + (rr / before) * p
     return Solution(x, float(rr.sqrt() / scale), steps, False)
+
+
+def _to_the_edge(x: Tensor, p: Tensor, radius: Tensor) -> Tensor:
+    """Return a ≥ 0 with ‖x + a p‖ = radius, for x inside."""
+    pp, xp, xx = p @ p, x @ p, x @ x
+    return ((xp.square() + pp * (radius.square() - xx).clamp_min(0)).sqrt() - xp) / pp

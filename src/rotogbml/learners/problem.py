@@ -82,7 +82,7 @@ class Problem:
     def query_features(self, theta: Params, t: int) -> Tensor:
         """Return f_θ of the queries after t inner steps, unrotated: [q, m]."""
         masks = self._masks("query", t)
-        if self.network.encoder.norm != "support":
+        if self.network.encoder.norm not in ("support", "per-step"):
             return self.network.features(theta, self.query.x, masks, NormPass(step=t, seen=self.seen))
         # The support goes along and gives the statistics: a query's features depend on no other query.
         s = len(self.support.x)
