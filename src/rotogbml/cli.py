@@ -172,7 +172,7 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
         parsed = parser.instantiate(parser.parse_args(typed))
     except UsageError as error:
         known = [action.dest for action in parser._actions] + (options.names() if verb.config else [])
-        raise UsageError(plain(str(error), parser.prog, known)) from None
+        raise UsageError(plain(str(error), parser.prog, known, files)) from None
     except (OSError, UnicodeDecodeError) as error:
         said = f"{' '.join(files)} " if files else ""
         raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error

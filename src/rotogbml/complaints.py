@@ -28,14 +28,21 @@ _WORDS = {
 }
 
 
-def plain(message: str, verb: str, known: Sequence[str]) -> str:
+def plain(message: str, verb: str, known: Sequence[str], files: Sequence[str] = ()) -> str:
     """Return the complaint in one line: the option, the value, what it may be, and the nearest name where misspelt.
 
     Args:
         message: what the parser says.
         verb: the command whose ``--help`` lists the options, such as ``rotogbml train``.
         known: dotted names of all options.
+        files: what ``--config`` names.
     """
+    # The parser quotes a whole file that holds no options, and names none that is no YAML.
+    if message.startswith("Unexpected config"):
+        return f"option 'config': {' '.join(files)} holds no options: give a run's config.yaml"
+    if message.startswith("Problems parsing config"):
+        why = " ".join(message.partition(":")[2].replace('in "<unicode string>", line', "at line").split())
+        return f"option 'config': {' '.join(files)} is no YAML ({why}): give a run's config.yaml"
     keys = _KEY.findall(message)
     unknown = _UNKNOWN.search(message)
     if unknown:

@@ -66,16 +66,13 @@ def demo(out: str = "demo", steps: int = STEPS, episodes: int = EPISODES, seed: 
 
     from rotogbml.evaluation.verb import evaluate
     from rotogbml.reports.report import report
+    from rotogbml.reports.words import outcome
 
     folders = [str(run) for run in runs.values()]
     _say(console, ["evaluate", *folders, "--episodes", str(episodes), "--n_query", str(QUERIES)])
     results = evaluate(folders, episodes=episodes, n_query=QUERIES)
-    for pair in results.paired.values():
-        if pair["target"].startswith("mean"):
-            console.print(
-                f"{pair['a']} minus {pair['b']}, {pair['target']} unseen scripts: "
-                f"{100 * pair['difference']:+.2f} ± {100 * pair['ci95']:.2f} points (95 %, paired)"
-            )
+    for sentence in outcome(list(results.rows.values()), list(results.paired.values())):
+        console.print(sentence)
     page = str(Path(out) / "report.html")
     _say(console, ["report", *folders, "--out", page])
     path = report(folders, out=page)
@@ -84,8 +81,8 @@ def demo(out: str = "demo", steps: int = STEPS, episodes: int = EPISODES, seed: 
 
 
 def _say(console: Console, command: list[str]) -> None:
-    """Print a command as one would type it."""
-    console.print(f"$ rotogbml {shlex.join(command)}", style="bold")
+    """Print a command as one would type it: in one line, so that it can be copied."""
+    console.print(f"$ rotogbml {shlex.join(command)}", style="bold", soft_wrap=True)
 
 
 def _draw(console: Console) -> None:

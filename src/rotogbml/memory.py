@@ -17,6 +17,16 @@ _M_MMAP_MAX = -4
 _NEVER = 2**31 - 1
 
 
+def ran_out(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out.
+
+    On a processor torch raises a bare RuntimeError for it; its words differ between systems.
+    """
+    said = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in said))
+
+
 def keep_freed_memory() -> bool:
     """Set glibc's malloc to keep what is freed; return whether it was done (only on Linux with glibc)."""
     if os.environ.get("ROTOGBML_ALLOCATOR") == "system" or not sys.platform.startswith("linux"):

@@ -191,6 +191,7 @@ def test_damaged_checkpoints(
     (tmp_path / "checkpoints/best.pt").write_bytes(b"PK")
     said = refused("evaluate", str(tmp_path), "--episodes", "2", "--workers", "1", code=1)
     assert f"checkpoint {tmp_path}/checkpoints/best.pt is damaged" in said
+    assert "test the other one with --checkpoint last" in said
     for path in (tmp_path / "checkpoints").iterdir():
         path.write_bytes(b"")
     said = refused(*train[:-1], "4", code=1)

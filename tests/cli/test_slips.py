@@ -81,7 +81,17 @@ def test_a_value_that_cannot_be_is_named_with_what_can(
 
 def test_a_configuration_that_is_no_yaml_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "c.yaml").write_text("a: [1")
-    assert "line 1, column 4" in said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
+    said = said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
+    assert f"option 'config': {tmp_path}/c.yaml is no YAML (while parsing a flow sequence at line 1, column 4" in said
+
+
+@pytest.mark.parametrize("content", ["", "3", "[1, 2]", "just words\n" * 99])
+def test_a_configuration_without_options_is_named_and_not_quoted(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    said = said_of([*TRAIN, "--config", str(tmp_path / "c.yaml")], capsys)
+    assert said == f"rotogbml: option 'config': {tmp_path}/c.yaml holds no options: give a run's config.yaml\n"
 
 
 def test_a_configuration_that_is_no_text_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+import rotogbml
 from rotogbml.cli import main
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.evaluation import work
@@ -235,3 +236,35 @@ def test_rows_as_a_data_frame(runs: dict[str, str], evaluate: Evaluate) -> None:
     frame = results.dataframe()
     assert isinstance(frame, pandas.DataFrame)
     assert frame["mean"].tolist() == [row["mean"] for row in results.rows.values()]
+
+
+def test_one_name_and_paths_are_taken_as_a_list_of_names(
+    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    listed = evaluate(runs["roto"], target=["hidden"])
+    alone = rotogbml.evaluate(
+        Path(runs["roto"]),  # type: ignore[arg-type]
+        target="hidden",  # type: ignore[arg-type]
+        episodes=8,
+        workers=1,
+        format="json",
+        out=str(tmp_path / "evaluation"),
+    )
+    assert alone.rows == listed.rows
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_out_of_memory_says_what_to_lower(
+    runs: dict[str, str], evaluate: Evaluate, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    words = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000 bytes."
+
+    def full(*_: object) -> None:
+        raise RuntimeError(words)
+
+    if workers == 1:
+        monkeypatch.setattr("rotogbml.evaluation.work.accuracy", full)
+    else:  # the processes had enough, the pictures for the report did not
+        monkeypatch.setattr("rotogbml.evaluation.verb.write_examples", full)
+    with pytest.raises(RotogbmlError, match="out of memory while testing: lower --n_query, --k_shot or --workers"):
+        evaluate(runs["roto"], target=["hidden"], workers=workers)

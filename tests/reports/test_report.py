@@ -77,7 +77,9 @@ def test_the_page_says_what_the_run_folder_holds(whole_page: Path) -> None:
     assert "It trained for 600 steps of 4 tasks, each task of a step from another source." in text
     assert "Training sources (6): arabic, armenian, cyrillic, greek, hebrew, latin." in text
     assert "Tested on 2 sources: lao, nko." in text
-    assert "maml+rotogbml 79.00 %; maml 78.60 %; untrained encoder 42.00 %; nearest prototype on pixels 34.00 %" in text
+    # each ± 1.1 points: √2 · 1.1 / 2
+    means = {"maml+rotogbml": 79, "maml": 78.6, "untrained encoder": 42, "nearest prototype on pixels": 34}
+    assert "; ".join(f"{name} {mean:.2f} ± 0.78 %" for name, mean in means.items()) in text
     for number in ("78.00 ± 1.10", "77.60 ± 1.10", "33.00 ± 1.10", "+0.40 ± 0.60", "+3.10 ± 0.40"):
         assert number in page.section("results")
     assert page.section("results").count("<strong>") == 2
@@ -116,6 +118,7 @@ def test_two_runs_stand_side_by_side(tmp_path: Path, run_folder: Path) -> None:
     assert "ω was off in this run: every task’s gradient counted the same." in text
     assert "ISI was off in this run: no neuron was dropped." in text
     assert "γ was off: features have no “after”." in text
+    assert text.count("The two maps of features share one scale of colour.") == 1
     assert "plain, validation" in page.section("curves")
     assert f"--out {tmp_path / 'both.html'}" in page.section("again")
 
@@ -251,6 +254,11 @@ def test_wrong_folders_are_named_with_the_mend(tmp_path: Path, run_folder: Path)
 def test_out_may_be_a_folder_or_a_new_place(run_folder: Path, tmp_path: Path) -> None:
     assert report([str(run_folder)], out=str(tmp_path)) == tmp_path / "report.html"
     assert report([str(run_folder)], out=str(tmp_path / "new" / "page.html")).is_file()
+
+
+def test_one_folder_and_paths_are_taken_as_a_list_of_names(run_folder: Path, tmp_path: Path) -> None:
+    listed = report([str(run_folder)], out=str(tmp_path / "page.html")).read_text()
+    assert report(run_folder, out=tmp_path / "page.html").read_text() == listed  # type: ignore[arg-type]
 
 
 def test_importing_reports_loads_nothing_heavy() -> None:

@@ -12,16 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rotogbml.children import cores
 from rotogbml.config import RunConfig
-from rotogbml.errors import UsageError, did_you_mean
+from rotogbml.config import names as listed
+from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.evaluation.examples import write_examples
 from rotogbml.evaluation.methods import Adapted, Method, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
-from rotogbml.evaluation.work import Test, accuracies
+from rotogbml.evaluation.work import Test, accuracies, saying_what_to_lower
 from rotogbml.files import make_folder
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.assemble import open_sources
+from rotogbml.training.checkpoint import DamagedError
 from rotogbml.training.validation import mean_ci95
 
 
@@ -70,6 +72,8 @@ def evaluate(
         UsageError: a run, a target or a number cannot be used.
         RotogbmlError: a checkpoint is damaged, or a process died.
     """
+    runs = listed(runs)
+    target, sources = (None if given is None else listed(given) for given in (target, sources))
     if episodes < 2:
         raise UsageError(f"episodes is {episodes}: an interval needs at least 2, the literature takes 600")
     for name, value, least in (("n_query", n_query, 1), ("test_steps", test_steps, 0), ("workers", workers, 1)):
@@ -97,7 +101,7 @@ def evaluate(
     for test in tests:
         test.sampler()  # says now, not in another process, what a target lacks
     for spec in specs:
-        load(spec, tests[0].source.size)
+        _load(spec, tests[0].source.size)
 
     # Before the long part: what is wrong with the place of the results is said at once.
     folder = Path(out) if out is not None else Path(specs[0].run) / "evaluation"
@@ -123,9 +127,19 @@ def evaluate(
     for pair in paired:
         results.add_paired(pair)
     results.write()
-    write_examples(results.folder / "examples.npz", shown, tests)
+    with saying_what_to_lower():
+        write_examples(results.folder / "examples.npz", shown, tests)
     print(render([results.rows[row.key] for row in rows], [vars(pair) for pair in paired], format))
     return results
+
+
+def _load(spec: Spec, size: int) -> None:
+    """Load a method before its turn, so that what is wrong with it is said at once."""
+    try:
+        load(spec, size)
+    except DamagedError as error:
+        other = "last" if spec.checkpoint == "best" else "best"
+        raise RotogbmlError(f"{error}: test the other one with --checkpoint {other}, or train again") from error
 
 
 def _targets(target: list[str] | None, first: RunConfig, found: dict[str, PackedSource]) -> list[str]:

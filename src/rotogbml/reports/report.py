@@ -35,15 +35,17 @@ def report(runs: list[str], out: str | None = None) -> Path:
         UsageError: no run is given, a folder is no run, or out cannot be a file.
         RotogbmlError: the page could not be written; one that stood there still stands.
     """
+    from rotogbml.config import names
     from rotogbml.reports.record import read_run
 
+    runs = names(runs)
     if not runs:
         raise UsageError("no run folder given; name at least one that `rotogbml train` wrote")
     records = [read_run(run) for run in runs]
     path = Path(out) if out is not None else records[0].path / "report.html"
     if path.is_dir():
         path = path / "report.html"
-    command = shlex.join(["rotogbml", "report", *runs, *(["--out", out] if out is not None else [])])
+    command = shlex.join(["rotogbml", "report", *runs, *(["--out", str(out)] if out is not None else [])])
     if path.parent.exists() and not path.parent.is_dir():
         raise UsageError(f"cannot write '{path}': '{path.parent}' is no folder; give another --out")
     write_atomic(path, page(records, command))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -97,21 +98,29 @@ def homogenizing(record: RunRecord) -> list[str]:
     return [f"RotoGBML acted in training only: {'; '.join(parts)}.{missing}"]
 
 
-def outcome(rows: Sequence[Row], paired: Sequence[Row], methods: Sequence[str]) -> list[str]:
-    """Say each task's mean accuracy over its targets, the runs' methods first, then what their difference shows."""
+def outcome(rows: Sequence[Row], paired: Sequence[Row], methods: Sequence[str] = ()) -> list[str]:
+    """Say each task's mean accuracy over its targets, the runs' methods first, then what their difference shows.
+
+    The 95 % interval of such a mean is that of fixed targets and drawn episodes, √(Σ_t ci_t²) / targets.
+    """
     sentences = []
     for n_way, k_shot in unique((row.get("n_way"), row.get("k_shot")) for row in rows):
         here = [row for row in rows if (row.get("n_way"), row.get("k_shot")) == (n_way, k_shot)]
         targets = unique(row["target"] for row in here)
         found = {}
         for method in sorted(unique([*methods, *(row.get("method") for row in here)]), key=BASELINES.__contains__):
-            means = [row["mean"] for row in here if row.get("method") == method and row.get("target") in targets]
+            own = [row for row in here if row.get("method") == method]
+            means = [row["mean"] for row in own]
+            intervals = [row["ci95"] for row in own if row.get("ci95") is not None]
             if means and None not in means:
-                found[method] = 100 * sum(means) / len(means)
+                # Runs of several seeds met the same episodes: what they say together has another interval.
+                known = len(intervals) == len(own) == len({row["target"] for row in own})
+                interval = f" ± {100 * math.hypot(*intervals) / len(own):.2f}" if known else ""
+                found[method] = f"{100 * sum(means) / len(own):.2f}{interval}"
         if not found:
             continue
         over = f"on {targets[0]}" if len(targets) == 1 else f"on average over {len(targets)} targets"
-        scores = "; ".join(f"{method} {mean:.2f} %" for method, mean in found.items())
+        scores = "; ".join(f"{method} {mean} %" for method, mean in found.items())
         sentences.append(f"{n_way}-way {k_shot}-shot accuracy {over}: {scores}. Guessing gives {100 / n_way:.0f} %.")
     overall = [pair for pair in paired if is_mean(pair)] or (paired if len(paired) == 1 else [])
     for pair in overall:

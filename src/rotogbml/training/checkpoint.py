@@ -29,6 +29,10 @@ class LaterFormatError(RotogbmlError):
     """Written by a later version: not damaged, and never passed over."""
 
 
+class DamagedError(RotogbmlError):
+    """What was saved cannot be read any more; another file may serve."""
+
+
 log = logging.getLogger(__name__)
 
 
@@ -56,20 +60,21 @@ def load(path: Path) -> dict[str, Any]:
     """Return the state in ``path``.
 
     Raises:
-        RotogbmlError: the file is damaged, or written by a later version.
+        DamagedError: the file is damaged.
+        RotogbmlError: it is absent, no checkpoint, or written by a later version.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
         if broken is not None:
-            raise RotogbmlError(f"checkpoint {path} is damaged (record {broken})")
+            raise DamagedError(f"checkpoint {path} is damaged (record {broken})")
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise RotogbmlError(f"no checkpoint {path}: train first, or name another with --checkpoint") from error
     except pickle.UnpicklingError as error:  # torch's own words advise to load it unsafely
         raise RotogbmlError(f"{path} is no checkpoint of rotogbml: it holds more than tensors and numbers") from error
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise RotogbmlError(f"checkpoint {path} is damaged ({error})") from error
+        raise DamagedError(f"checkpoint {path} is damaged ({error})") from error
     if isinstance(state, dict) and state.get("format", 0) > FORMAT:
         raise LaterFormatError(f"checkpoint {path} is of a later format than {FORMAT}: update rotogbml to read it")
     if not isinstance(state, dict) or not {"format", "step"} <= state.keys():
