@@ -33,22 +33,27 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, steps: in
         tolerance: stop where the relative residual is at most this.
 
     Returns:
-        The solution; where the very first direction has no positive curvature x = b, the identity's answer.
+        The solution; where the very first direction has no positive curvature x = b, the identity's answer. Of a b
+        that is not finite the solution is not finite either.
     """
-    scale = b.norm()
-    if not scale > 0:
+    scale = b.norm(dtype=torch.float64)
+    if scale == 0:
         return Solution(torch.zeros_like(b), 0.0, 0, False)
-    x, r = torch.zeros_like(b), b.clone()
+    # For a b of length 1: squares of short and of long vectors leave float32.
+    unit = b / scale
+    x, r = torch.zeros_like(unit), unit.clone()
     p, rr = r.clone(), r @ r
     for k in range(steps):
         Ap = product(p)
         curvature = p @ Ap
         if not curvature > 0:
-            return Solution(x if k else b.clone(), float(rr.sqrt() / scale), k + 1, True)
+            if k == 0:
+                return Solution(b.clone(), float((unit - Ap).norm()), 1, True)
+            return Solution(x * scale, float(rr.sqrt()), k + 1, True)
         a = rr / curvature
         x, r = x + a * p, r - a * Ap
         rr, before = r @ r, rr
-        if rr.sqrt() <= tolerance * scale:
-            return Solution(x, float(rr.sqrt() / scale), k + 1, False)
+        if rr.sqrt() <= tolerance:
+            return Solution(x * scale, float(rr.sqrt()), k + 1, False)
         p = r + (rr / before) * p
-    return Solution(x, float(rr.sqrt() / scale), steps, False)
+    return Solution(x * scale, float(rr.sqrt()), steps, False)
