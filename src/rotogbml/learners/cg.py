@@ -7,6 +7,7 @@ since the iterates grow from step to step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Solution:
 
 
 def conjugate_gradient(
-    product: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float, radius: float = 1.0
+    product: Callable[[Tensor], Tensor], b: Tensor, steps: int, tolerance: float, radius: float = math.inf
 ) -> Solution:
     """Solve A x = b for symmetric positive definite A.
 
@@ -38,29 +39,38 @@ def conjugate_gradient(
         b: right-hand side, [n].
         steps: products with A at the most, ≥ 1.
         tolerance: stop where the relative residual is at most this.
-        radius: of the ball, in lengths of b, > 0; inf for plain conjugate gradient.
+        radius: of the ball, in lengths of b, ≥ 1; inf for plain conjugate gradient.
+
+    Returns:
+        The solution; without a ball, where the very first direction has no positive curvature x = b, the identity's
+        answer. Of a b that is not finite the solution is not finite either.
     """
-    scale = b.norm()
-    if not scale > 0:
+    scale = b.norm(dtype=torch.float64)
+    if scale == 0:
         return Solution(torch.zeros_like(b), 0.0, 0, False)
-    x, r = torch.zeros_like(b), b.clone()
+    # For a b of length 1: squares of short and of long vectors leave float32.
+    unit = b / scale
+    x, r = torch.zeros_like(unit), unit.clone()
     p, rr = r.clone(), r @ r
     for k in range(steps):
         Ap = product(p)
         curvature = p @ Ap
         a = rr / curvature
-        if not curvature > 0 or (x + a * p).norm() > radius * scale:
-            a = _to_the_edge(x, p, radius * scale)
-            return Solution(x + a * p, float((r - a * Ap).norm() / scale), k + 1, True)
+        if not curvature > 0 or (x + a * p).norm() > radius:
+            if math.isinf(radius):
+                a = 0.0 if k else 1.0
+            else:
+                a = _to_the_edge(x, p, radius)
+            return Solution((x + a * p) * scale, float((r - a * Ap).norm()), k + 1, True)
         x, r = x + a * p, r - a * Ap
         rr, before = r @ r, rr
-        if rr.sqrt() <= tolerance * scale:
-            return Solution(x, float(rr.sqrt() / scale), k + 1, False)
+        if rr.sqrt() <= tolerance:
+            return Solution(x * scale, float(rr.sqrt()), k + 1, False)
         p = r + (rr / before) * p
-    return Solution(x, float(rr.sqrt() / scale), steps, False)
+    return Solution(x * scale, float(rr.sqrt()), steps, False)
 
 
-def _to_the_edge(x: Tensor, p: Tensor, radius: Tensor) -> Tensor:
+def _to_the_edge(x: Tensor, p: Tensor, radius: float) -> Tensor:
     """Return a ≥ 0 with ‖x + a p‖ = radius, for x inside."""
     pp, xp, xx = p @ p, x @ p, x @ x
-    return ((xp.square() + pp * (radius.square() - xx).clamp_min(0)).sqrt() - xp) / pp
+    return ((xp.square() + pp * (radius**2 - xx).clamp_min(0)).sqrt() - xp) / pp

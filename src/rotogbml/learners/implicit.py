@@ -85,7 +85,7 @@ class Implicit:
         notes = {
             "cg_residual": found.residual,
             "cg_steps": float(found.steps),
-            "cg_unconverged": float(found.residual > self.tolerance),
+            "cg_unconverged": float(not found.residual <= self.tolerance),
             "cg_negative_curvature": float(found.negative_curvature),
         }
         return list(g.values()), notes

@@ -1,0 +1,177 @@
+"""Meta-learning written out by hand: what the oracles hold ``rotogbml.learners`` against, sharing no code with it.
+
+Only values are computed here, on plain tensors cut off from every graph: the gradient of an outer loss comes from
+central differences alone. conv4, heads, inner loop and losses are spelled out from the papers' formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rotogbml.episodes import Episode
+from rotogbml.seeds import numpy_generator
+
+Tensors = dict[str, Tensor]
+EPS, DELTA = 1e-5, 3e-6
+"""What batch normalisation adds to a variance; the step of the central differences."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a task is adapted to, and where its outer loss is taken.
+
+    Attributes:
+        head: name of the head.
+        steps: τ.
+        lr: η where it is constant.
+        group: ``all``, ``head`` or ``encoder``.
+        rates: ``constant``, ``parameter`` (α of a tensor's shape) or ``step`` (α[t] of a tensor).
+        shares: v_t by t; the last state alone where empty.
+        lam: λ of a proximal term.
+        smooth: softplus and mean-pooling in place of ReLU and max-pooling.
+        buffers: running statistics, where the encoder's norm is ``per-step``.
+    """
+
+    head: str = "linear"
+    steps: int = 2
+    lr: float = 0.05
+    group: str = "all"
+    rates: str = "constant"
+    shares: Mapping[int, float] = field(default_factory=dict)
+    lam: float = 0.0
+    smooth: bool = False
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def rate(self, alpha: Tensors, key: str, t: int) -> float | Tensor:
+        """Return the step size of a tensor, named with its room: ``f.`` or ``c.`` before its name."""
+        return self.lr if self.rates == "constant" else alpha[key] if self.rates == "parameter" else alpha[key][t]
+
+
+def conv4(way: Way, theta: Tensors, x: Tensor, t: int) -> Tensor:
+    """Return features by four blocks of convolution, norm, ReLU and pooling, norms from primitives."""
+    for i in range(4):
+        x = F.conv2d(x, theta[f"blocks.{i}.conv.weight"], padding=1)
+        scale, shift = theta[f"blocks.{i}.weight"], theta[f"blocks.{i}.bias"]
+        if scale.ndim == 2:
+            scale, shift = scale[t], shift[t]
+            mean, variance = way.buffers[f"blocks.{i}.running_mean"][t], way.buffers[f"blocks.{i}.running_var"][t]
+        else:
+            mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), correction=0)
+        x = ((x.movedim(1, -1) - mean) / (variance + EPS).sqrt() * scale + shift).movedim(-1, 1)
+        x = F.avg_pool2d(F.softplus(x), 2) if way.smooth else F.max_pool2d(x.relu(), 2)
+    return x.flatten(1)
+
+
+def start(head: str, phi: Tensors, z: Tensor, y: Tensor, n_way: int) -> Tensors:
+    """Return φ_i⁰ from the learned φ and the support's features z [s, m] with labels y."""
+    if head == "linear-tied":
+        return {"weight": torch.cat([phi["weight"]] * n_way), "bias": torch.cat([phi["bias"]] * n_way)}
+    if head == "zero":
+        return {"weight": z.new_zeros(n_way, z.shape[1]), "bias": z.new_zeros(n_way)}
+    if head == "prototype":
+        belongs = F.one_hot(y, n_way).to(z)
+        c = belongs.T @ z / belongs.sum(0)[:, None]
+        return {"weight": 2 * c, "bias": -(c * c).sum(1)}
+    return dict(phi)
+
+
+def scores(head: str, phi: Tensors, z: Tensor) -> Tensor:
+    """Return the scores [b, n_way] of features [b, m]."""
+    if head == "cosine":
+        return phi["scale"] * (z / z.norm(dim=1, keepdim=True)) @ (phi["weight"] / phi["weight"].norm(dim=1)[:, None]).T
+    return z @ phi["weight"].T + phi["bias"]
+
+
+def loss(way: Way, state: Tensors, x: Tensor, y: Tensor, t: int) -> Tensor:
+    """Return the mean cross-entropy at a state that holds θ as ``f.*`` and φ_i as ``c.*``."""
+    theta = {key[2:]: p for key, p in state.items() if key.startswith("f.")}
+    phi = {key[2:]: p for key, p in state.items() if key.startswith("c.")}
+    logits = scores(way.head, phi, conv4(way, theta, x, 0 if way.group == "head" else t))
+    return -logits.log_softmax(1)[torch.arange(len(y)), y].mean()
+
+
+def support_gradient(way: Way, state: Tensors, origin: Tensors, task: Episode, t: int) -> Tensors:
+    """Return the gradient of the inner objective at what adapts."""
+    adapts = [key for key in state if {"all": True, "head": key[0] == "c", "encoder": key[0] == "f"}[way.group]]
+    leaf = {key: p.detach().requires_grad_(key in adapts) for key, p in state.items()}
+    value = loss(way, leaf, task.support.x, task.support.y, t)
+    found = torch.autograd.grad(value, [leaf[key] for key in adapts])
+    return {key: g + way.lam * (state[key] - origin[key]) for key, g in zip(adapts, found, strict=True)}
+
+
+@torch.no_grad()
+def begin(way: Way, psi: Tensors, task: Episode) -> Tensors:
+    """Return ψ_i⁰ of ψ, both with ``f.`` and ``c.`` before their names."""
+    theta = {key[2:]: p for key, p in psi.items() if key.startswith("f.")}
+    phi = {key[2:]: p for key, p in psi.items() if key.startswith("c.")}
+    z = conv4(way, theta, task.support.x, 0)
+    own = start(way.head, phi, z, task.support.y, task.n_way)
+    return {f"f.{name}": p for name, p in theta.items()} | {f"c.{name}": p for name, p in own.items()}
+
+
+def course(
+    way: Way, psi: Tensors, alpha: Tensors, task: Episode, held: list[Tensors] | None = None
+) -> tuple[list[Tensors], list[Tensors]]:
+    """Return the states ψ⁰ … ψ^τ and the inner gradients; ``held`` gradients are taken instead of the state's own."""
+    states, gradients = [begin(way, psi, task)], []
+    for t in range(way.steps):
+        state = states[-1]
+        g = support_gradient(way, state, states[0], task, t) if held is None else held[t]
+        gradients.append(g)
+        states.append({key: p - way.rate(alpha, key, t) * g[key] if key in g else p for key, p in state.items()})
+    return states, gradients
+
+
+def outer_loss(way: Way, psi: Tensors, alpha: Tensors, task: Episode, held: list[Tensors] | None = None) -> float:
+    """Return Σ_t v_t L_Q(ψ^t). With the inner gradients held still its derivative is the first-order one."""
+    states, _ = course(way, psi, alpha, task, held)
+    with torch.no_grad():
+        shares = way.shares or {way.steps: 1.0}
+        values = [v * loss(way, states[t], task.query.x, task.query.y, t) for t, v in shares.items()]
+        return float(torch.stack(values).sum())
+
+
+def worst_error(gradient: Tensors, at: Tensors, f: Callable[[Tensors], float], seed: int = 4) -> float:
+    """Return the largest relative error, tensor by tensor, of a gradient against central differences of f.
+
+    Each tensor is moved along a random direction d of its own; ⟨g, d⟩ is compared. A derivative that is below a
+    hundredth of the largest one is measured by that hundredth: below it the differences' own rounding is seen.
+    """
+    g = torch.Generator().manual_seed(seed)
+    found, expected = [], []
+    for key, p in at.items():
+        d = torch.randn(p.shape, generator=g, dtype=p.dtype)
+        up, down = f(at | {key: p + DELTA * d}), f(at | {key: p - DELTA * d})
+        expected.append((up - down) / (2 * DELTA))
+        found.append(float((gradient[key] * d).sum()))
+    floor = 0.01 * max((abs(e) for e in expected), default=0.0)
+    return max((abs(a - e) / max(abs(e), floor) for a, e in zip(found, expected, strict=True)), default=0.0)
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    """Return ‖a − b‖ / ‖b‖, or ‖a‖ where b is zero."""
+    return float((a - b).norm() / b.norm()) if float(b.norm()) else float(a.norm())
+
+
+def reptile(
+    way: Way, psi: Tensors, task: Episode, batch: int, optimizer: Callable[..., torch.optim.Optimizer]
+) -> Tensors:
+    """Return (ψ⁰ − ψ^τ) / (τη), by an optimizer of torch's own on minibatches of all of the task's images."""
+    x, y = torch.cat([task.support.x, task.query.x]), torch.cat([task.support.y, task.query.y])
+    rng, order = numpy_generator(task.key, "reptile"), []
+    origin = begin(way, psi, task)
+    state = {key: p.detach().clone().requires_grad_() for key, p in origin.items()}
+    moves = optimizer(list(state.values()), lr=way.lr)
+    for t in range(way.steps):
+        while len(order) < batch:
+            order += rng.permutation(len(y)).tolist()
+        rows, order = order[:batch], order[batch:]
+        moves.zero_grad()
+        loss(way, state, x[rows], y[rows], t).backward()
+        moves.step()
+    return {key: (p - state[key].detach()) / (way.steps * way.lr) for key, p in origin.items()}
