@@ -5,8 +5,9 @@
 
 Memory does not depend on τ. The formula is the paper's; its published code runs the inner loop without the
 regulariser and solves (1 + δ)I + H/(λ + 10) with δ = 1 instead. ``damping`` adds δ I here too, 0 by default.
-With H ≥ 0 the solution is never longer than ∇L_Q; conjugate gradient is held in that ball, since on real networks H is
-indefinite and I + H/λ can be singular (docs/log.md).
+Where H ≥ 0 the solution is never longer than ∇L_Q, and where H > −(1 − 1/R) λ no longer than R times that. On real
+networks H is indefinite and I + H/λ can be nearly singular: conjugate gradient is held in a ball of R lengths
+(docs/log.md).
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ class Implicit:
         cg_steps: Hessian-vector products at the most.
         damping: δ ≥ 0.
         tolerance: relative residual at which conjugate gradient stops.
+        radius: R ≥ 1, in lengths of ∇L_Q.
     """
 
     descent: Descent
     cg_steps: int
     damping: float = 0.0
     tolerance: float = 0.01
+    radius: float = 3.0
 
     def at(self, progress: float) -> Implicit:
         """Return itself: nothing is annealed."""
@@ -78,8 +81,7 @@ class Implicit:
             return (1 + self.damping) * v + torch.cat([h.reshape(-1) for h in Hv]) / self.descent.lam
 
         b = torch.cat([g[key].reshape(-1) for key in params])
-        # With H ≥ 0, as the theory has it, no solution is longer than ‖b‖/(1 + δ): a longer one tells of H < 0.
-        found = conjugate_gradient(product, b, self.cg_steps, self.tolerance, radius=1.000001 / (1 + self.damping))
+        found = conjugate_gradient(product, b, self.cg_steps, self.tolerance, self.radius)
         parts = found.x.split([p.numel() for p in params.values()])
         g |= {key: part.view(p.shape) for (key, p), part in zip(params.items(), parts, strict=True)}
         notes = {
