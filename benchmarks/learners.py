@@ -1,8 +1,8 @@
 """Every learner for the same wall-clock time, from the command line: ``python -m benchmarks.learners glyphs|core``.
 
     glyphs   eight learners on the embedded data, plain, a minute each; six scripts that none has seen
-    core     the paper's five learners, plain and with RotoGBML, on a pack of nine real sources (``--pack``), ``cars`` and
-             ``eurosat`` held out, ten minutes each
+    core     the paper's five learners, plain and with RotoGBML, on a pack of nine real sources (``--pack``), ``cars``
+             and ``eurosat`` held out, ten minutes each
 
 Two runs at a time, one thread each; the two of a pair run side by side. Restartable: a finished run is not trained
 again, an unfinished one goes on. Prints the table as Markdown and keeps it beside the runs.

@@ -25,6 +25,7 @@ _PUBLIC = {
     "EpisodeSampler": "rotogbml.episodes",
     # learners
     "create_encoder": "rotogbml.encoders",
+    "give_encoder": "rotogbml.encoders",
     "list_encoders": "rotogbml.encoders",
     "create_learner": "rotogbml.learners",
     "list_learners": "rotogbml.learners",
@@ -46,7 +47,7 @@ __all__ = ["__version__", "data", *_PUBLIC]
 if TYPE_CHECKING:
     from rotogbml import data
     from rotogbml.demonstration import demo
-    from rotogbml.encoders import create_encoder, list_encoders
+    from rotogbml.encoders import create_encoder, give_encoder, list_encoders
     from rotogbml.encoders.isi import Isi
     from rotogbml.episodes import Episode, EpisodeSampler
     from rotogbml.errors import RotogbmlError, UsageError

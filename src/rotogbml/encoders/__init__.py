@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import nn
 
 from rotogbml.encoders.conv4 import Conv4
-from rotogbml.encoders.given import Given
+from rotogbml.encoders.given import Given, give_encoder, held
 from rotogbml.encoders.imported import import_module
 from rotogbml.encoders.norm import NORMS, Norm, NormPass, Seen, update_running
 from rotogbml.encoders.protocol import Drop, Encoder
@@ -63,7 +63,10 @@ def create_encoder(name: str | nn.Module, size: int, width: int = 64, norm: str 
                     f"{option}={value} with an encoder of your own ({name if isinstance(name, str) else _kind(name)}), "
                     f"which keeps what it was built with: leave {option} out"
                 )
-        module = import_module(name, size) if isinstance(name, str) else name
+        if isinstance(name, str):
+            module = held(name) if name.startswith("given:") else import_module(name, size)
+        else:
+            module = name
         return Given(module.module if isinstance(module, Given) else module, size)
     if name not in ENCODERS:
         raise UsageError(
@@ -93,6 +96,7 @@ __all__ = [
     "ResNet12",
     "Seen",
     "create_encoder",
+    "give_encoder",
     "list_encoders",
     "update_running",
 ]

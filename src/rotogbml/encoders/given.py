@@ -7,6 +7,7 @@ before it. What cannot work is found by a trial pass and refused before any trai
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Self
 
 import torch
@@ -16,6 +17,33 @@ from torch.nn.parameter import is_lazy
 from rotogbml.encoders.norm import NormPass
 from rotogbml.encoders.protocol import Drop
 from rotogbml.errors import UsageError
+
+_HELD: dict[str, nn.Module] = {}
+
+
+def give_encoder(module: nn.Module) -> str:
+    """Hold a module for this process and return the name by which ``EncoderConfig.name`` means it.
+
+    ``rotogbml.train(encoder=module)`` does so by itself. A run folder keeps the name and the weights, not the code:
+    another process that goes on with the run or evaluates it gives the module again first. Each use takes a copy.
+    """
+    name = f"given:{type(module).__name__}"
+    _HELD[name] = module
+    return name
+
+
+def held(name: str) -> nn.Module:
+    """Return a copy of the module that was given under a name.
+
+    Raises:
+        UsageError: none was given in this process.
+    """
+    if name not in _HELD:
+        raise UsageError(
+            f"encoder '{name}' is a module that was given from Python, and this process has none of that name: call "
+            "rotogbml.give_encoder(module) first, or train with an import path package.module:factory"
+        )
+    return copy.deepcopy(_HELD[name])
 
 
 class Given(nn.Module):

@@ -113,7 +113,9 @@ def evaluate(
     names = run_names(runs)
     shown = shown_names(specs, names)
 
-    scores = _score(specs, tests, episodes, workers or cores())
+    # A module that was given from Python stays in the process that it was given to.
+    alone = any(config.encoder.name.startswith("given:") for config in configs)
+    scores = _score(specs, tests, episodes, 1 if alone else workers or cores())
     rows = []
     for spec in specs:
         trained = (names[spec.run], sorted(seen[spec.run].pixels)) if spec.kind == "run" else ("", [])

@@ -57,10 +57,9 @@ def conjugate_gradient(
         curvature = p @ Ap
         a = rr / curvature
         if not curvature > 0 or (x + a * p).norm() > radius:
-            if math.isinf(radius):
-                a = 0.0 if k else 1.0
-            else:
-                a = _to_the_edge(x, p, radius)
+            if k == 0 and radius in (1.0, math.inf):  # b itself, to the bit
+                return Solution(b.clone(), float((unit - Ap).norm()), 1, True)
+            a = 0.0 if math.isinf(radius) else _to_the_edge(x, p, radius)
             return Solution((x + a * p) * scale, float((r - a * Ap).norm()), k + 1, True)
         x, r = x + a * p, r - a * Ap
         rr, before = r @ r, rr

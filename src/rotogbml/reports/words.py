@@ -57,8 +57,9 @@ def trained(record: RunRecord, rows: Sequence[Row]) -> list[str]:
     encoder = look(config, "encoder.name") or "encoder"
     width = look(config, "encoder.width")
     norm = look(config, "encoder.norm")
-    network = f"{encoder}" + (f" with {width} filters a layer" if width else "")
-    network += f", norm policy “{norm}”" if norm else ""
+    own = ":" in str(encoder)  # a module of the user's: what it is inside is not known here
+    network = f"{encoder}" + (f" with {width} filters a layer" if width and not own else "")
+    network += f", norm policy “{'as given' if own else norm}”" if norm else ""
     sentences = [f"{order}{learner} learnt an initialisation of {network}."]
     sentences[0] = sentences[0][0].upper() + sentences[0][1:]
     step = record.train[-1].get("step") if record.train else None

@@ -153,6 +153,11 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
         n_way=e.n_way,
     )
     isi = None if config.isi is None else Isi(config.isi)
+    if isi is not None and isi.layers and not learner.network.encoder.layers:
+        raise UsageError(
+            f"ISI cannot act on {config.encoder.name}, which names no layers: give the module an attribute isi_layers, "
+            "a tuple of names of submodules, or turn ISI off (--isi off)"
+        )
     if isi is not None and isi.layers > learner.network.encoder.layers and math.isfinite(isi.layers):
         raise UsageError(
             f"isi.layers is {isi.layers}, but {config.encoder.name} has {learner.network.encoder.layers}: "

@@ -87,10 +87,14 @@ def _of_learner(c: RunConfig) -> RunConfig:
             },
         )
 
+    # A module of the user's normalises as it was built to: no learner chooses that for it.
+    own = ":" in c.encoder.name
+    encoder = c.encoder if own else settle(c.encoder, "encoder")
+
     return dataclasses.replace(
         c,
         learner=settle(c.learner, "learner"),
-        encoder=settle(c.encoder, "encoder"),
+        encoder=encoder,
         outer=settle(c.outer, "outer"),
         head=learner_presets.settle(name, "head", c.head),
     )

@@ -17,6 +17,7 @@ import torch
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.learners import Psi
+from rotogbml.memory import ran_out
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
@@ -228,13 +229,12 @@ def saying_what_to_lower() -> Generator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        # On a processor torch raises a bare RuntimeError; its words differ between systems.
-        said = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(s in str(error) for s in said):
+        if not ran_out(error):
             raise
         raise RotogbmlError(
             "out of memory: lower --learner.inner_steps, --episodes.n_query or --encoder.width, take "
-            "--learner.first_order true, or pack smaller images; the last checkpoint is kept"
+            "--learner.first_order true or --learner.checkpoint true, or pack smaller images; the last checkpoint is "
+            "kept"
         ) from error
 
 

@@ -21,6 +21,7 @@ from rotogbml.config import (
     RunConfig,
     names,
 )
+from rotogbml.encoders import give_encoder
 from rotogbml.errors import UsageError
 from rotogbml.memory import keep_freed_memory
 from rotogbml.training import checkpoint
@@ -83,7 +84,7 @@ def train(
         accelerator: Where it computes; ``auto`` takes a CUDA GPU if there is one, else the CPU. Resuming to the bit
             is tested on the CPU.
         episodes: What a task is and how minibatches are mixed.
-        encoder: theta.
+        encoder: theta; from Python also a torch module that maps images [b, 3, size, size] to features [b, m].
         head: phi: from where its rows start in a task (protomaml: prototype, else linear, where not given).
         learner: The inner loop.
         homogenizer: omega and gamma; null (or none) turns both off.
@@ -98,6 +99,8 @@ def train(
         RotogbmlError: the loss is not finite, memory or disk ran out; what was saved is kept.
         Interrupted: stopped from outside, state saved.
     """
+    if isinstance(encoder, torch.nn.Module):
+        encoder = EncoderConfig(name=give_encoder(encoder))
     packs = names(sources)
     config = resolve(
         RunConfig(
@@ -187,9 +190,10 @@ def _announce(parts: Parts, start: int) -> None:
     length = f"{c.steps} steps" if c.steps is not None else f"{c.minutes:g} minutes"
     k = c.episodes.k_shot
     shots = k if isinstance(k, int) else f"{k[0]} to {k[1]}"
+    encoder = c.encoder.name if ":" in c.encoder.name else f"{c.encoder.name}-{c.encoder.width}"
     print(
-        f"{method_name(c)}, {c.encoder.name}-{c.encoder.width}, {c.episodes.n_way}-way {shots}-shot, "
-        f"N = {c.episodes.tasks_per_batch}, norm {c.encoder.norm}, seed {c.seed}: {length}"
+        f"{method_name(c)}, {encoder}, {c.episodes.n_way}-way {shots}-shot, "
+        f"N = {c.episodes.tasks_per_batch}, norm {parts.learner.network.encoder.norm}, seed {c.seed}: {length}"
         + (f" from step {start}" if start else "")
     )
     print(f"training sources ({classes} classes): {', '.join(parts.sources)}")
