@@ -46,7 +46,7 @@ class NormPass:
     step: int = 0
     """Which scale and shift ``per-step`` takes, ≥ 0; beyond the last set, the last."""
     given: int | None = None
-    """``support``, ``per-step``: so many first rows of the batch, ≥ 1, give the statistics of all; None: all rows do."""
+    """``support``, ``per-step``: so many first rows, ≥ 1, give the statistics of all rows; None: all rows do."""
     seen: Seen | None = None
     """Where ``running`` appends this pass's statistics; None: they are not worked out."""
 
