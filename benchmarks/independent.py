@@ -18,7 +18,9 @@ from rotogbml.seeds import numpy_generator
 
 Tensors = dict[str, Tensor]
 EPS, DELTA = 1e-5, 3e-6
-"""What batch normalisation adds to a variance; the step of the central differences."""
+"""What batch normalisation adds to a variance; the step of the central differences.
+
+A longer step would see less rounding, but sooner a kink of ReLU or max-pooling, across which a meta-gradient jumps."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Way:
         shares: v_t by t; the last state alone where empty.
         lam: λ of a proximal term.
         smooth: softplus and mean-pooling in place of ReLU and max-pooling.
+        turn: γ [m, m] on the queries' features; None is no rotation.
+        turn_support: γ on the support's features as well.
         buffers: running statistics, where the encoder's norm is ``per-step``.
     """
 
@@ -45,7 +49,14 @@ class Way:
     shares: Mapping[int, float] = field(default_factory=dict)
     lam: float = 0.0
     smooth: bool = False
+    turn: Tensor | None = None
+    turn_support: bool = False
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def inner_turn(self) -> Tensor | None:
+        """γ in the inner loop."""
+        return self.turn if self.turn_support else None
 
     def rate(self, alpha: Tensors, key: str, t: int) -> float | Tensor:
         """Return the step size of a tensor, named with its room: ``f.`` or ``c.`` before its name."""
@@ -87,11 +98,12 @@ def scores(head: str, phi: Tensors, z: Tensor) -> Tensor:
     return z @ phi["weight"].T + phi["bias"]
 
 
-def loss(way: Way, state: Tensors, x: Tensor, y: Tensor, t: int) -> Tensor:
-    """Return the mean cross-entropy at a state that holds θ as ``f.*`` and φ_i as ``c.*``."""
+def loss(way: Way, state: Tensors, x: Tensor, y: Tensor, t: int, turn: Tensor | None = None) -> Tensor:
+    """Return the mean cross-entropy at a state that holds θ as ``f.*`` and φ_i as ``c.*``, features turned by γ."""
     theta = {key[2:]: p for key, p in state.items() if key.startswith("f.")}
     phi = {key[2:]: p for key, p in state.items() if key.startswith("c.")}
-    logits = scores(way.head, phi, conv4(way, theta, x, 0 if way.group == "head" else t))
+    z = conv4(way, theta, x, 0 if way.group == "head" else t)
+    logits = scores(way.head, phi, z if turn is None else z @ turn.T)
     return -logits.log_softmax(1)[torch.arange(len(y)), y].mean()
 
 
@@ -99,7 +111,7 @@ def support_gradient(way: Way, state: Tensors, origin: Tensors, task: Episode, t
     """Return the gradient of the inner objective at what adapts."""
     adapts = [key for key in state if {"all": True, "head": key[0] == "c", "encoder": key[0] == "f"}[way.group]]
     leaf = {key: p.detach().requires_grad_(key in adapts) for key, p in state.items()}
-    value = loss(way, leaf, task.support.x, task.support.y, t)
+    value = loss(way, leaf, task.support.x, task.support.y, t, way.inner_turn)
     found = torch.autograd.grad(value, [leaf[key] for key in adapts])
     return {key: g + way.lam * (state[key] - origin[key]) for key, g in zip(adapts, found, strict=True)}
 
@@ -110,6 +122,7 @@ def begin(way: Way, psi: Tensors, task: Episode) -> Tensors:
     theta = {key[2:]: p for key, p in psi.items() if key.startswith("f.")}
     phi = {key[2:]: p for key, p in psi.items() if key.startswith("c.")}
     z = conv4(way, theta, task.support.x, 0)
+    z = z if way.inner_turn is None else z @ way.inner_turn.T
     own = start(way.head, phi, z, task.support.y, task.n_way)
     return {f"f.{name}": p for name, p in theta.items()} | {f"c.{name}": p for name, p in own.items()}
 
@@ -132,7 +145,7 @@ def outer_loss(way: Way, psi: Tensors, alpha: Tensors, task: Episode, held: list
     states, _ = course(way, psi, alpha, task, held)
     with torch.no_grad():
         shares = way.shares or {way.steps: 1.0}
-        values = [v * loss(way, states[t], task.query.x, task.query.y, t) for t, v in shares.items()]
+        values = [v * loss(way, states[t], task.query.x, task.query.y, t, way.turn) for t, v in shares.items()]
         return float(torch.stack(values).sum())
 
 
@@ -172,6 +185,8 @@ def reptile(
             order += rng.permutation(len(y)).tolist()
         rows, order = order[:batch], order[batch:]
         moves.zero_grad()
-        loss(way, state, x[rows], y[rows], t).backward()
+        # The last minibatch plays the query.
+        turn = way.turn if t == way.steps - 1 else way.inner_turn
+        loss(way, state, x[rows], y[rows], t, turn).backward()
         moves.step()
     return {key: (p - state[key].detach()) / (way.steps * way.lr) for key, p in origin.items()}

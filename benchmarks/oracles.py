@@ -88,10 +88,12 @@ def at(learner: Learner) -> tuple[Tensors, Tensors]:
     }
 
 
-def meta_gradient(learner: Learner, task: Episode) -> Tensors:
-    """Return the meta-gradient by the code under test, with the names of ``at``."""
-    psi = learner.network.psi()
-    found = learner.meta_gradient(psi, learner.prepare(psi, task))
+def meta_gradient(learner: Learner, task: Episode, way: Way) -> Tensors:
+    """Return the meta-gradient by the code under test, with the names of ``at`` and the way's γ."""
+    psi, γ = learner.network.psi(), way.turn
+    rotate = None if γ is None else lambda z: z @ γ.T
+    prepared = learner.prepare(psi, task, rotate_support=rotate if way.turn_support else None)
+    found = learner.meta_gradient(psi, prepared, rotate)
     named: list[tuple[list[str], list[Tensor]]] = [
         ([f"f.{name}" for name in psi.theta], found.theta_gradient),
         ([f"c.{name}" for name in psi.phi], found.phi_gradient),
@@ -114,12 +116,12 @@ def by_differences(name: str, way: Way, progress: float = 1.0, norm: str = "batc
     def f(given: Tensors) -> float:
         return outer_loss(way, {k: given[k] for k in psi}, {k: given[f"alpha {k}"] for k in alpha}, task, held)
 
-    return worst_error(meta_gradient(learner, task), both, f)
+    return worst_error(meta_gradient(learner, task, way), both, f)
 
 
-def by_definition(head: str, optimizer: str, steps: int = 3, batch: int = 4) -> float:
+def by_definition(head: str, optimizer: str, steps: int = 3, batch: int = 4, **turned: Any) -> float:
     """Compare Reptile with training on the task by torch's optimizers, pulled back to ψ where φ's start is computed."""
-    way = Way(head, steps=steps, lr=0.05 if optimizer == "sgd" else 0.002)
+    way = Way(head, steps=steps, lr=0.05 if optimizer == "sgd" else 0.002, **turned)
     options = {"inner_steps": steps, "inner_batch": batch, "inner_optimizer": optimizer}
     learner, task = create_learner("reptile", make_network(head), inner_lr=way.lr, **options), make_task()
     psi, _ = at(learner)
@@ -129,7 +131,7 @@ def by_definition(head: str, optimizer: str, steps: int = 3, batch: int = 4) -> 
     def along(given: Tensors) -> float:
         return float(sum((p * d[key]).sum() for key, p in begin(way, given, task).items()))
 
-    return worst_error(meta_gradient(learner, task), psi, along)
+    return worst_error(meta_gradient(learner, task, way), psi, along)
 
 
 def _way(head: str, **way: Any) -> Way:
@@ -190,6 +192,32 @@ def _imaml() -> list[Check]:
     return rows
 
 
+def _turned() -> list[Check]:
+    """γ in the outer loss, and in the inner loop too."""
+    γ, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(10), dtype=torch.float64))
+    later, more = {1: 1 / 9, 2: 1 / 9, 3: 7 / 9}, {"first_order_share": 0.3, "multi_step_loss": 0.6}
+    exact = {"lam": 8.0, "cg_steps": 200, "cg_tolerance": 1e-12}
+    ways: dict[str, tuple[Way, dict[str, Any]]] = {
+        "anil": (_way("linear", group="head", lr=0.5), {}),
+        "boil": (_way("linear", group="encoder"), {}),
+        "imaml": (_way("linear", steps=40, lr=1 / 12, lam=8.0, smooth=True), exact),
+        "maml": (_way("linear"), {}),
+        "maml++": (_way("linear", steps=3, rates="step", shares=later), {"norm": "per-step", "progress": 0.4, **more}),
+        "meta-sgd": (_way("prototype", rates="parameter"), {}),
+        "protomaml": (_way("prototype"), {}),
+    }
+    rows = []
+    for both, what in ((False, "γ on queries"), (True, "γ on both sides")):
+        turned: dict[str, Any] = {"turn": γ, "turn_support": both}
+        rows += [
+            Check(name, f"differences, {what}", partial(by_differences, name, replace(way, **turned), **options))
+            for name, (way, options) in ways.items()
+        ]
+        what = what.replace("queries", "the last minibatch").replace("both sides", "every minibatch")
+        rows.append(Check("reptile", f"definition, sgd, {what}", partial(by_definition, "linear", "sgd", **turned)))
+    return rows
+
+
 CHECKS = [
     *_both_orders("anil", *HEADS, group="head", steps=3, lr=0.5),
     Check("anil", "closed form, second order", partial(quadratic.unrolled, "anil", "head", False)),
@@ -216,6 +244,7 @@ CHECKS = [
         for head in HEADS
     ),
     Check("reptile", "closed form, sgd", quadratic.reptile),
+    *_turned(),
 ]
 
 

@@ -69,8 +69,7 @@ def named(case: tuple[str, str, str, float, dict[str, Any]]) -> str:
 
 
 @pytest.mark.parametrize("case", CASES, ids=named)
-@pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize(("masks", "rotated"), [(False, False), (True, False), (True, True)])
 def test_checkpointing_leaves_the_meta_gradient(case: Any, masks: bool, rotated: bool) -> None:
     given = {"masks": masks, "rotated": rotated}
     assert_same(outcome(case, checkpoint=True, **given), outcome(case, checkpoint=False, **given))

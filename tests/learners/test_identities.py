@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from benchmarks.independent import Way, course, loss, relative
+from benchmarks.independent import Way, conv4, course, loss, relative, scores
 from benchmarks.oracles import HEADS, at, make_network, make_task
 from torch import Tensor
 
+from rotogbml.episodes import Examples
 from rotogbml.learners import Learner, Outcome, create_learner
 from rotogbml.learners.descent import Descent, moving
 from rotogbml.learners.network import Psi
@@ -143,3 +145,50 @@ def test_reptile_of_one_step_on_all_images_is_plain_training_on_them() -> None:
     expected = torch.autograd.grad(loss(way, state, x, y, 0), list(state.values()))
     for a, b in zip(gradients(outcome(learner)), expected, strict=True):
         assert (a - b).norm() <= 1e-10 * b.norm() + 1e-14
+
+
+@pytest.mark.parametrize("name", ["anil", "boil", "imaml", "maml", "maml++", "meta-sgd", "protomaml", "reptile"])
+def test_the_feature_gradient_is_the_heads_alone(name: str) -> None:
+    """What γ is made of, before the backward and from it: of the last minibatch, and of several steps' losses."""
+    options: dict[str, Any] = {"multi_step_loss": 0.6, "first_order_share": 0.0} if name == "maml++" else {}
+    learner = learner_of(name, "prototype" if name == "protomaml" else "linear", **options).at(0.4)
+    psi = learner.network.psi()
+    task = learner.prepare(psi, make_task())
+    alone = learner.head_gradient(task)
+    weights = [point.weight for point in task.points]
+    assert sum(weights) == pytest.approx(1)
+    expected = torch.zeros_like(alone)
+    for point in task.points:  # Wᵀ (softmax − onehot), the mean over queries
+        p = (point.z @ point.phi["weight"].T + point.phi["bias"]).softmax(1)
+        p = p - torch.nn.functional.one_hot(task.y, 3)
+        expected += point.weight * (p @ point.phi["weight"]).mean(0).detach()
+    assert relative(alone, expected) <= 1e-10
+    assert relative(learner.meta_gradient(psi, task).feature_gradient, expected) <= 1e-10
+
+
+def test_mamlpp_takes_its_last_rates_in_steps_beyond_those_of_training() -> None:
+    task, network = make_task(), make_network("linear")
+    learner = create_learner("maml++", network, inner_lr=LR, inner_steps=2, test_steps=4)
+    psi, alpha = at(learner)
+    longer = {key: torch.cat([a, a[-1:], a[-1:]]) for key, a in alpha.items()}
+    end = course(Way(steps=4, rates="step"), psi, longer, task)[0][-1]
+    theta, phi = ({key[2:]: p for key, p in end.items() if key[0] == room} for room in "fc")
+    expected = scores("linear", phi, conv4(Way(), theta, task.query.x, 4))
+    assert relative(learner.predict(network.psi(), task), expected) <= 1e-10
+
+
+def test_reptile_that_is_not_transductive_judges_each_query_beside_the_support_alone() -> None:
+    """As in its paper: a query's statistics are those of the support and itself."""
+    learner, task = learner_of("reptile", test_steps=2, transductive=False), make_task()
+    psi = learner.network.psi()
+    together = learner.predict(psi, task)
+    for q in range(9):
+        alone = replace(task, query=Examples(task.query.x[q : q + 1], task.query.y[q : q + 1]))
+        assert torch.equal(learner.predict(psi, alone)[0].argmax(), together[q].argmax())
+    state, _ = at(learner)
+    still = create_learner("reptile", learner.network, test_steps=0, transductive=False).predict(psi, task)
+    theta, phi = ({key[2:]: p for key, p in state.items() if key[0] == room} for room in "fc")
+    for q in range(9):
+        beside = torch.cat([task.support.x, task.query.x[q : q + 1]])
+        expected = scores("linear", phi, conv4(Way(), theta, beside, 0)[6:])
+        assert relative(still[q : q + 1], expected) <= 1e-10

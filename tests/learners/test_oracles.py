@@ -25,6 +25,11 @@ def test_every_learner_has_a_closed_form(learner: str) -> None:
     assert any(check.what.startswith("closed form") for check in CHECKS if check.learner == learner)
 
 
+@pytest.mark.parametrize("learner", sorted(RECIPES))
+def test_every_learner_is_checked_under_a_rotation_of_one_side_and_of_both(learner: str) -> None:
+    assert sum("γ" in check.what for check in CHECKS if check.learner == learner) == 2
+
+
 def test_differences_tell_second_order_from_first() -> None:
     """A check that cannot fail is none: the derivative of the whole is not the one with the inner gradients still."""
     way, network, task = Way(), make_network("linear"), make_task()

@@ -38,11 +38,15 @@ class Displacement:
         """Return itself: nothing is annealed inside."""
         return self
 
+    def adapts_on(self, problem: Problem) -> Problem:
+        """Return the problem with support and query together."""
+        s, q = problem.support, problem.query
+        return problem.on(Examples(torch.cat([s.x, q.x]), torch.cat([s.y, q.y])))
+
     def prepare(self, problem: Problem, psi: Psi, steps: int) -> Prepared:
         """Take all steps but the last; the last minibatch waits for its rotation."""
         start = problem.start(psi)
-        s, q = problem.support, problem.query
-        whole = problem.on(Examples(torch.cat([s.x, q.x]), torch.cat([s.y, q.y])))
+        whole = self.adapts_on(problem)
         origin = state = leaves(start)
         update = self.inner.rule()
         *before, last = self.inner.batches(whole, steps)

@@ -57,7 +57,11 @@ class LinearHead(nn.Module):
 
 
 class TiedHead(LinearHead):
-    """One learned row that every class starts from (UNICORN-MAML, Ye & Chao 2022): no class index is favoured."""
+    """One learned row that every class starts from (UNICORN-MAML, Ye & Chao 2022): no class index is favoured.
+
+    What all rows share adds the same to every score, and softmax does not see it: but for rounding it trains and
+    predicts as ``zero`` does, and the row's own gradient is zero.
+    """
 
     any_way = True
 

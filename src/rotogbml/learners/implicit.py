@@ -47,6 +47,10 @@ class Implicit:
         """Return itself: nothing is annealed."""
         return self
 
+    def adapts_on(self, problem: Problem) -> Problem:
+        """Return the problem itself: the support."""
+        return problem
+
     def prepare(self, problem: Problem, psi: Psi, steps: int) -> Prepared:
         """Solve the inner problem by τ = ``steps`` of descent; ψ* is a leaf."""
         start = problem.start(psi)

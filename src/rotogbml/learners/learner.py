@@ -11,6 +11,7 @@ task by task, and memory does not grow with the number of tasks.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -160,15 +161,25 @@ class Learner:
     def where_it_explodes(
         self, psi: Psi, episode: Episode, drop: Masks | None = None, rotate: Rotation | None = None
     ) -> str:
-        """Return which inner step and which tensor leave the finite numbers first, in words; empty where none does."""
+        """Return which inner step and which tensor leave the finite numbers first, in words.
+
+        Where all stay finite, the tensor whose largest number grew most; empty where none grew a thousandfold.
+        """
         problem = replace(Problem.of(self.network, episode, drop, rotate), seen=None)
         start = problem.start(leaves(psi))
-        for t, state in enumerate(self.inner.trajectory(problem, start, self.inner_steps, create_graph=False)):
+        before: dict[str, float] = {}
+        worst, where = 1e3, ""
+        trajectory = self.inner.trajectory(self.method.adapts_on(problem), start, self.inner_steps, create_graph=False)
+        for t, state in enumerate(trajectory):
             for room, group in (("encoder", state.theta), ("head", state.phi)):
                 for name, p in group.items():
-                    if not bool(p.isfinite().all()):
-                        return f"inner step {t} makes {room}.{name} not finite"
-        return ""
+                    key, largest = f"{room}.{name}", float(p.detach().abs().max())
+                    if not math.isfinite(largest):
+                        return f"inner step {t} makes {key} not finite"
+                    grown = largest / max(before.setdefault(key, largest), 1e-3)
+                    if grown > worst:
+                        worst, where = grown, f"inner step {t} makes {key} as large as {largest:.0e}"
+        return where
 
     def _end(self, problem: Problem, psi: Psi, steps: int, create_graph: bool) -> Psi:
         state = start = problem.start(psi)

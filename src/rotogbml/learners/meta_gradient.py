@@ -79,6 +79,10 @@ class MetaGradient(Protocol):
         """Return the way as it is when that share of training, 0 … 1, is done."""
         ...
 
+    def adapts_on(self, problem: Problem) -> Problem:
+        """Return the problem with all the images that training adapts on as its support."""
+        ...
+
     def prepare(self, problem: Problem, psi: Psi, steps: int) -> Prepared:
         """Adapt to the support by ``steps`` inner steps and compute the query features."""
         ...

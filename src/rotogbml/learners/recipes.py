@@ -10,7 +10,7 @@ from rotogbml import learner_presets, presets
 from rotogbml.errors import UsageError
 from rotogbml.learners.descent import Descent, Group, Moving, moving
 from rotogbml.learners.displacement import Displacement
-from rotogbml.learners.heads import PrototypeHead
+from rotogbml.learners.heads import PrototypeHead, TiedHead, ZeroHead
 from rotogbml.learners.implicit import Implicit
 from rotogbml.learners.learner import InnerLoop, Learner
 from rotogbml.learners.meta_gradient import MetaGradient
@@ -43,7 +43,16 @@ def anil(network: Network, o: Options) -> Parts:
 
 
 def boil(network: Network, o: Options) -> Parts:
-    """BOIL (Oh et al. 2021): the encoder adapts, the head stays as it was learned."""
+    """BOIL (Oh et al. 2021): the encoder adapts, the head stays as it was learned.
+
+    Raises:
+        UsageError: a head whose rows start alike: they would stay alike, every score the same and every gradient zero.
+    """
+    if isinstance(network.head, TiedHead | ZeroHead):
+        raise UsageError(
+            "boil moves the encoder alone, and a head whose rows start alike sends it nothing: take --head linear, "
+            "prototype or cosine"
+        )
     return _unrolled("encoder", Constant(o["inner_lr"]), o)
 
 

@@ -43,6 +43,10 @@ class Unrolled:
         annealed = self.first_order_share > 0 or self.multi_step > 0
         return replace(self, progress=progress) if annealed else self
 
+    def adapts_on(self, problem: Problem) -> Problem:
+        """Return the problem itself: the support."""
+        return problem
+
     def prepare(self, problem: Problem, psi: Psi, steps: int) -> Prepared:
         """Adapt by τ = ``steps``; the graph back to ψ is alive."""
         first_order = self.first_order or self.progress < self.first_order_share
