@@ -105,7 +105,6 @@ def meta_gradient(learner: Learner, task: Episode, way: Way) -> Tensors:
 def by_differences(name: str, way: Way, progress: float = 1.0, norm: str = "batch", **options: Any) -> float:
     """Compare a learner at a share of training that is done with central differences of ``way``'s outer loss."""
     network, task = make_network(way.head, norm, way.steps + 1, way.smooth), make_task()
-    way = replace(way, buffers=dict(network.encoder.named_buffers()))
     learner = create_learner(name, network, inner_lr=way.lr, inner_steps=way.steps, **options).at(progress)
     psi, alpha = at(learner)
     # First order: the inner gradients are constants of the outer loss.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rotogbml.learner_presets import OPTIONS, OWN
+from rotogbml.learner_presets import OPTIONS, OWN, Option
 from rotogbml.presets import PRESETS, ByShift
 
 
@@ -11,6 +11,11 @@ def shown(value: object) -> str:
     if isinstance(value, ByShift):
         return f"weak `{value.weak}`, strong `{value.strong}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def of(option: Option) -> str:
+    """Return an option's value, and the paper's where that is another."""
+    return shown(option.value) + ("" if option.paper is None else f"; paper {shown(option.paper)}")
 
 
 def table() -> str:
@@ -23,7 +28,7 @@ def table() -> str:
 def learners_table() -> str:
     """Return the Markdown table of what only some learners have, and of a learner's own values."""
     lines = ["| field | of | value | reason |", "|---|---|---|---|"]
-    lines += [f"| `{name}` | {', '.join(o.owners)} | {shown(o.value)} | {o.reason} |" for name, o in OPTIONS.items()]
+    lines += [f"| `{name}` | {', '.join(o.owners)} | {of(o)} | {o.reason} |" for name, o in OPTIONS.items()]
     lines += [
         f"| `{name}` | {learner} | {shown(own.value)} | {own.reason} |"
         for learner, values in OWN.items()

@@ -21,6 +21,8 @@ class Option(NamedTuple):
     owners: tuple[str, ...]
     value: Any
     reason: str
+    paper: Any = None
+    """The value of ``preset=paper``; as ``value`` where None."""
 
 
 class Own(NamedTuple):
@@ -40,7 +42,13 @@ OPTIONS: dict[str, Option] = {
     "learner.first_order_share": Option(("maml++",), 0.3, "MAML++: first order first; about a third of training."),
     "learner.lam": Option(("imaml",), 2.0, "iMAML's code (Omniglot)."),
     "learner.cg_steps": Option(("imaml",), 5, "iMAML's code and paper."),
-    "learner.cg_damping": Option(("imaml",), 0.0, "The paper's formula has none; its code adds 1."),
+    "learner.cg_damping": Option(
+        ("imaml",),
+        11.0,
+        "With 0, the paper's formula, it did not learn (docs/log.md): I + H/lam is indefinite. 11 at lam = 2 solves "
+        "24 I + H, the direction of iMAML's code.",
+        paper=0.0,
+    ),
     "learner.cg_tolerance": Option(("imaml",), 0.01, "Ours: one per cent of the gradient's own length."),
     "learner.inner_optimizer": Option(("reptile",), "adam", "Reptile's code: Adam with beta1 = 0."),
     "learner.inner_batch": Option(("reptile",), 10, "Reptile's code, 5-way 1-shot mini-ImageNet."),
@@ -78,13 +86,14 @@ def check_name(learner: str) -> None:
         )
 
 
-def settle(learner: str, name: str, given: Any) -> Any:
+def settle(learner: str, name: str, given: Any, preset: str = "default") -> Any:
     """Return what an option is for a learner: what was given, the learner's own value, or None where it has none.
 
     Args:
         learner: one of ``LEARNERS``.
         name: such as ``learner.lam``.
         given: the user's value, or None.
+        preset: ``default`` or ``paper``.
 
     Raises:
         UsageError: the option is another learner's.
@@ -100,7 +109,11 @@ def settle(learner: str, name: str, given: Any) -> Any:
     if given is not None:
         return given
     own = OWN.get(learner, {}).get(name)
-    return own.value if own is not None else option.value if option is not None else None
+    if own is not None:
+        return own.value
+    if option is None:
+        return None
+    return option.paper if preset == "paper" and option.paper is not None else option.value
 
 
 def _one_of(owners: str) -> str:

@@ -62,7 +62,10 @@ PRESETS: dict[str, Choice] = {
     "rotate.decay": Choice(0.9999, 1.0, "Proposition A.1 wants the leader's rate to vanish; the paper keeps it."),
     "rotate.slots": Choice(_SLOTS, "position", "As for omega."),
     "rotate.rotate_support": Choice(
-        True, False, "Eq. 4 adapts unrotated; rotating both was the least bad we measured."
+        True,
+        False,
+        "Eq. 4 adapts unrotated; rotating both was the least bad we measured. With heads linear-tied, prototype and zero "
+        "false: they turn along with the support, which would cancel it.",
     ),
     "isi.layers": Choice(2, "all", "InfoDrop's few-shot setting uses two; the paper says each layer."),
     "isi.rate": Choice(0.1, 0.1, "InfoDrop's few-shot setting; not given in the paper."),
@@ -85,6 +88,10 @@ def value(name: str, preset: Preset, shift: Shift) -> Any:
     """Return the preset's value of a field such as ``"reweight.beta"``."""
     chosen = getattr(PRESETS[name], preset)
     return getattr(chosen, shift) if isinstance(chosen, ByShift) else chosen
+
+
+TURNING = ("linear-tied", "prototype", "zero")
+"""Heads whose φ_i⁰ turns along with rotated support features: γ on both sides would cancel."""
 
 
 def fill(config: T, group: str, preset: Preset, shift: Shift) -> T:

@@ -106,10 +106,15 @@ class Masks:
         """Return z, partly zeroed: layer counted from 0, x the map that enters it, z what it puts out."""
         if layer >= self.isi.layers:
             return z
-        # The support's images come again in every inner step: what is known of them is worked out once.
-        if layer not in self.known or self.known[layer][0] is not x:
-            self.known[layer] = (x, self.isi.drop_probability(x, (z.shape[-2], z.shape[-1])))
-        probability = self.known[layer][1]
+        known = self.known.get(layer)
+        if known is not None and known[0] is x:
+            probability = known[1]
+        else:
+            probability = self.isi.drop_probability(x, (z.shape[-2], z.shape[-1]))
+            if not x.requires_grad:
+                # The support's images come again in every inner step: what is known of them is worked out once. Maps
+                # inside the network never do, and would keep their pass's graph alive.
+                self.known[layer] = (x, probability)
         kept = bernoulli(probability, z.shape[1], self.bits).logical_not_()
         # A product in z's own type and layout is five times as fast as masked_fill, forward and backward.
         return z * kept.to(z.device, z.dtype)

@@ -224,7 +224,7 @@ def _pairs(
 def _command(runs: list[str], tests: list[Test], episodes: int, given: dict[str, list[str] | str | int | None]) -> str:
     """Return a command that gives the same rows, whatever the defaults of the runs are."""
     said = ["rotogbml", "evaluate", *runs, "--target", *(test.source.name for test in tests)]
-    for name in ("k_shot", "n_query", "seed"):
+    for name in ("n_way", "k_shot", "n_query", "seed"):
         said += [f"--{name}", str(getattr(tests[0], name))]
     said += ["--episodes", str(episodes)]
     for name, value in given.items():

@@ -49,6 +49,12 @@ def resolve(config: RunConfig) -> RunConfig:
         return None if part is None else presets.fill(part, group, c.preset, c.shift)
 
     c = _of_learner(c)
+    head = presets.value("head", c.preset, c.shift) if c.head is None else c.head
+    if head in presets.TURNING and c.homogenizer is not None and c.homogenizer.rotate is not None:
+        rotate = c.homogenizer.rotate
+        if rotate.rotate_support is None:
+            rotate = dataclasses.replace(rotate, rotate_support=False)
+        c = dataclasses.replace(c, homogenizer=dataclasses.replace(c.homogenizer, rotate=rotate))
     outer = fill(c.outer, "outer")
     if not 0 <= outer.clamp < math.inf:
         raise UsageError(f"outer.clamp is {outer.clamp}: it must be above 0, or 0 for none")
@@ -60,7 +66,7 @@ def resolve(config: RunConfig) -> RunConfig:
         c,
         episodes=fill(episodes, "episodes"),
         encoder=fill(c.encoder, "encoder"),
-        head=presets.value("head", c.preset, c.shift) if c.head is None else c.head,
+        head=head,
         learner=fill(c.learner, "learner"),
         homogenizer=fill(c.homogenizer, "homogenizer"),
         isi=fill(c.isi, "isi"),
@@ -81,7 +87,7 @@ def _of_learner(c: RunConfig) -> RunConfig:
         return dataclasses.replace(
             part,
             **{
-                f.name: learner_presets.settle(name, f"{group}.{f.name}", getattr(part, f.name))
+                f.name: learner_presets.settle(name, f"{group}.{f.name}", getattr(part, f.name), c.preset)
                 for f in dataclasses.fields(part)
                 if f"{group}.{f.name}" in learner_presets.OPTIONS or getattr(part, f.name) is None
             },
