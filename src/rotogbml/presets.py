@@ -64,8 +64,8 @@ PRESETS: dict[str, Choice] = {
     "rotate.rotate_support": Choice(
         True,
         False,
-        "Eq. 4 adapts unrotated; rotating both was the least bad we measured. With heads linear-tied, prototype and zero "
-        "false: they turn along with the support, which would cancel it.",
+        "Eq. 4 adapts unrotated; rotating both was the least bad we measured. Heads linear-tied, prototype and zero "
+        "turn along with the support, which would cancel it: false with them.",
     ),
     "isi.layers": Choice(2, "all", "InfoDrop's few-shot setting uses two; the paper says each layer."),
     "isi.rate": Choice(0.1, 0.1, "InfoDrop's few-shot setting; not given in the paper."),
