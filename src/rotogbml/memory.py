@@ -8,9 +8,13 @@ largest step needed once. ``ROTOGBML_ALLOCATOR=system`` leaves everything as the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Generator
+
+from rotogbml.errors import RotogbmlError
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -25,6 +29,21 @@ def ran_out(error: BaseException) -> bool:
     said = ("not enough memory", "can't allocate memory", "Cannot allocate memory")
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return named or (isinstance(error, RuntimeError) and any(words in str(error) for words in said))
+
+
+@contextlib.contextmanager
+def saying_what_to_lower(mend: str) -> Generator[None]:
+    """Turn running out of memory into an error for people, which ends with the mend.
+
+    Raises:
+        RotogbmlError: memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+        raise RotogbmlError(f"out of memory{mend}") from error
 
 
 def keep_freed_memory() -> bool:

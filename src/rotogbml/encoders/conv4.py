@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rotogbml.encoders.norm import Norm, NormPass, name_norms
+from rotogbml.encoders.layers import Layered
+from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
 from rotogbml.errors import UsageError
 
@@ -28,7 +28,7 @@ class Block(Norm):
         return F.relu(F.max_pool2d(super().forward(self.conv(x), at), 2))
 
 
-class Conv4(nn.Module):
+class Conv4(Layered):
     """Four blocks, then flattened.
 
     Args:
@@ -55,17 +55,12 @@ class Conv4(nn.Module):
         self.blocks = nn.ModuleList([Block(3 if i == 0 else width, width, norm, sets) for i in range(self.layers)])
         self.feature_dim = width * (size // 16) ** 2
         self.norm = norm
-        name_norms(self)
-        # Channels last: batch norm and max-pool of the CPU build are vectorised in this layout alone (docs/log.md).
-        self.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+        self.finish()
+
+    def parts(self) -> list[nn.Module]:
+        """Return the layers in their order."""
+        return [*self.blocks]
 
     def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
-        """Return features [b, m] of images [b, 3, size, size].
-
-        ``drop`` sees every layer's input and output; ``at`` is what the norms of this pass are told.
-        """
-        x = x.contiguous(memory_format=torch.channels_last)
-        for layer, block in enumerate(self.blocks):
-            z = block(x, at)
-            x = z if drop is None else drop(layer, x, z)
-        return x.flatten(1)
+        """Return features [b, m] of images [b, 3, size, size]; arguments as those of ``through``."""
+        return self.through(x, drop, at).flatten(1)

@@ -16,18 +16,15 @@ Reductions go over rows, [b·h·w, c]: over (0, 2, 3) of a map they are many tim
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rotogbml.errors import UsageError, did_you_mean
-
-if TYPE_CHECKING:
-    from rotogbml.encoders.protocol import Encoder
 
 NORMS = ("batch", "support", "running", "per-step", "group", "layer", "none")
 
@@ -143,8 +140,16 @@ def name_norms(encoder: nn.Module) -> None:
             module.name = name
 
 
+class HoldsNorms(Protocol):
+    """Anything that lists the modules inside it."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """Every module inside."""
+        ...
+
+
 @torch.no_grad()
-def update_running(encoder: nn.Module | Encoder, seen_of_tasks: Sequence[Seen], momentum: float = 0.1) -> None:
+def update_running(encoder: HoldsNorms, seen_of_tasks: Sequence[Seen], momentum: float = 0.1) -> None:
     """Move the buffers of ``running``, once after an outer step.
 
     Every task counts alike, and within a task every pass. The mean is that of the pass means; the variance is that

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import itertools
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rotogbml.encoders.norm import Norm, NormPass, name_norms
+from rotogbml.encoders.layers import Layered
+from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
 from rotogbml.errors import UsageError
 
@@ -67,7 +67,7 @@ class SimpleBlock(nn.Module):
         return F.relu(z + self.shortcut_norm(self.shortcut(x), at))
 
 
-class ResNet(nn.Module):
+class ResNet(Layered):
     """Stem, four stages of simple blocks, mean over the map.
 
     Args:
@@ -101,17 +101,12 @@ class ResNet(nn.Module):
             SimpleBlock(c_in, c, 1 if c == c_in else 2, norm, sets) for c_in, c in itertools.pairwise(channels)
         )
         self.feature_dim, self.layers, self.norm = channels[-1], len(channels), norm
-        name_norms(self)
-        # Channels last: the CPU build's norms and max-pools are vectorised in this layout alone (docs/log.md).
-        self.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+        self.finish()
+
+    def parts(self) -> list[nn.Module]:
+        """Return the layers in their order."""
+        return [self.stem, *self.blocks]
 
     def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
-        """Return features [b, m] of images [b, 3, size, size].
-
-        ``drop`` sees every layer's input and output; ``at`` is what the norms of this pass are told.
-        """
-        x = x.contiguous(memory_format=torch.channels_last)
-        for layer, part in enumerate([self.stem, *self.blocks]):
-            z = part(x, at)
-            x = z if drop is None else drop(layer, x, z)
-        return x.mean((2, 3))
+        """Return features [b, m] of images [b, 3, size, size]; arguments as those of ``through``."""
+        return self.through(x, drop, at).mean((2, 3))

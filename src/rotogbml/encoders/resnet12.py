@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import itertools
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rotogbml.encoders.norm import Norm, NormPass, name_norms
+from rotogbml.encoders.layers import Layered
+from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
 from rotogbml.errors import UsageError
 
@@ -37,7 +37,7 @@ class Block(nn.Module):
         return F.leaky_relu(F.max_pool2d(z + self.shortcut_norm(self.shortcut(x), at), 2), SLOPE)
 
 
-class ResNet12(nn.Module):
+class ResNet12(Layered):
     """Four blocks, mean over the map.
 
     Args:
@@ -64,17 +64,12 @@ class ResNet12(nn.Module):
         channels = (3, width, width * 5 // 2, width * 5, width * 10)
         self.blocks = nn.ModuleList(Block(c_in, c, norm, sets) for c_in, c in itertools.pairwise(channels))
         self.feature_dim, self.norm = channels[-1], norm
-        name_norms(self)
-        # Channels last: the CPU build's norms and max-pools are vectorised in this layout alone (docs/log.md).
-        self.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
+        self.finish()
+
+    def parts(self) -> list[nn.Module]:
+        """Return the layers in their order."""
+        return [*self.blocks]
 
     def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
-        """Return features [b, m] of images [b, 3, size, size].
-
-        ``drop`` sees every block's input and output; ``at`` is what the norms of this pass are told.
-        """
-        x = x.contiguous(memory_format=torch.channels_last)
-        for layer, block in enumerate(self.blocks):
-            z = block(x, at)
-            x = z if drop is None else drop(layer, x, z)
-        return x.mean((2, 3))
+        """Return features [b, m] of images [b, 3, size, size]; arguments as those of ``through``."""
+        return self.through(x, drop, at).mean((2, 3))

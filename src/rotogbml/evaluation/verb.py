@@ -19,8 +19,9 @@ from rotogbml.evaluation.methods import Adapted, Method, Spec, check_head, load,
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
-from rotogbml.evaluation.work import Test, accuracies, saying_what_to_lower
+from rotogbml.evaluation.work import LOWER, Test, accuracies
 from rotogbml.files import make_folder
+from rotogbml.memory import saying_what_to_lower
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.assemble import open_sources
 from rotogbml.training.checkpoint import DamagedError
@@ -129,7 +130,7 @@ def evaluate(
     for pair in paired:
         results.add_paired(pair)
     results.write()
-    with saying_what_to_lower():
+    with saying_what_to_lower(LOWER):
         write_examples(results.folder / "examples.npz", shown, tests)
     print(render([results.rows[row.key] for row in rows], [vars(pair) for pair in paired], format))
     return results

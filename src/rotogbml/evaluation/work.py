@@ -11,7 +11,7 @@ import json
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +24,14 @@ from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.errors import RotogbmlError
 from rotogbml.evaluation.methods import Spec, load
 from rotogbml.learners import accuracy
-from rotogbml.memory import keep_freed_memory, ran_out
+from rotogbml.memory import keep_freed_memory, saying_what_to_lower
 from rotogbml.sources.packed import PackedSource
 
 CHUNK = 50
 """Episodes in one piece of work."""
+
+LOWER = " while testing: lower --n_query, --k_shot or --workers"
+"""What to do where memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +73,8 @@ class Piece:
         """
         method, sampler = load(self.spec, self.test.source.size), self.test.sampler()
         episodes = (sampler.batch(i)[0] for i in range(self.start, self.stop))
-        with saying_what_to_lower():
+        with saying_what_to_lower(LOWER):
             return [accuracy(method.scores(episode), episode.query.y) for episode in episodes]
-
-
-@contextlib.contextmanager
-def saying_what_to_lower() -> Generator[None]:
-    """Turn running out of memory into an error for people.
-
-    Raises:
-        RotogbmlError: memory ran out.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
-            raise
-        raise RotogbmlError("out of memory while testing: lower --n_query, --k_shot or --workers") from error
 
 
 def accuracies(

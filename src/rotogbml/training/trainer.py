@@ -6,18 +6,16 @@ Episodes, augmentation and masks are pure functions of (seed, step), so nothing 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Generator
 from typing import Any
 
 import torch
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.learners import Psi
-from rotogbml.memory import ran_out
+from rotogbml.memory import saying_what_to_lower
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
@@ -28,6 +26,12 @@ from rotogbml.training.run import RunFolder
 from rotogbml.training.step import meta_step
 
 log = logging.getLogger(__name__)
+
+LOWER = (
+    ": lower --learner.inner_steps, --episodes.n_query or --encoder.width, take --learner.first_order true or "
+    "--learner.checkpoint true, or pack smaller images; the last checkpoint is kept"
+)
+"""What to do where memory runs out."""
 
 
 class Trainer:
@@ -98,7 +102,7 @@ class Trainer:
         c, outer = self.config, self.config.outer
         began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
         shown = TrainingProgress(c.steps, c.minutes, self.step)
-        with Watch() as watch, shown, saying_what_to_lower():
+        with Watch() as watch, shown, saying_what_to_lower(LOWER):
             if self.step == 0:  # whatever happens from here on, there is a checkpoint
                 self.save()
             while not self._done():
@@ -217,25 +221,6 @@ class Trainer:
         by_clock = math.inf if c.minutes is None else 60 * c.minutes - self.seconds
         by_steps = math.inf if c.steps is None else (c.steps - self.step) * c.episodes.tasks_per_batch / rate
         return max(0.0, min(by_clock, by_steps))
-
-
-@contextlib.contextmanager
-def saying_what_to_lower() -> Generator[None]:
-    """Turn running out of memory into an error for people.
-
-    Raises:
-        RotogbmlError: memory ran out.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
-            raise
-        raise RotogbmlError(
-            "out of memory: lower --learner.inner_steps, --episodes.n_query or --encoder.width, take "
-            "--learner.first_order true or --learner.checkpoint true, or pack smaller images; the last checkpoint is "
-            "kept"
-        ) from error
 
 
 @torch.no_grad()

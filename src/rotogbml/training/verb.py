@@ -23,14 +23,14 @@ from rotogbml.config import (
 )
 from rotogbml.encoders import give_encoder
 from rotogbml.errors import UsageError
-from rotogbml.memory import keep_freed_memory
+from rotogbml.memory import keep_freed_memory, saying_what_to_lower
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts, assemble, default_holdout
 from rotogbml.training.dry_run import dry_run as measure
 from rotogbml.training.progress import clock
 from rotogbml.training.resolve import resolve
 from rotogbml.training.run import RunFolder, method_name
-from rotogbml.training.trainer import Trainer, saying_what_to_lower
+from rotogbml.training.trainer import LOWER, Trainer
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def train(
     folder = RunFolder(Path(out))
     keep_freed_memory()
     device = computing(threads, accelerator, folder)
-    with saying_what_to_lower():
+    with saying_what_to_lower(LOWER):
         parts = assemble(config, device)
         if dry_run:
             return TrainReport("", 0, measure(parts), None, "")
