@@ -15,6 +15,19 @@ UNROLLED = ("anil", "boil", "maml", "maml++", "meta-sgd", "protomaml")
 LEARNERS = (*UNROLLED, "imaml", "reptile")
 
 
+SPELT = {
+    "anil": "ANIL",
+    "boil": "BOIL",
+    "imaml": "iMAML",
+    "maml": "MAML",
+    "maml++": "MAML++",
+    "meta-sgd": "Meta-SGD",
+    "protomaml": "ProtoMAML",
+    "reptile": "Reptile",
+}
+"""As the papers write them."""
+
+
 class Option(NamedTuple):
     """An option that only some learners have."""
 

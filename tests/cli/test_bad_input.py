@@ -41,7 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
         (["--holdout", "hiden"], ["no source 'hiden' to hold out", "did you mean 'hidden'?", "alpha, beta, gamma"]),
         (["--holdout", "alpha", "beta", "gamma", "hidden"], ["every source is held out", "leave at least one"]),
         (["--holdout", "alpha", "beta", "hidden"], ["needs two sources or more, here is only 'gamma'", "--shift weak"]),
-        (["--learner", "anill"], ["no learner 'anill' (did you mean 'anil'?)", "anil, maml"]),
+        (["--learner", "anill"], ["no learner 'anill' (did you mean 'anil'?)", "anil, boil, imaml, maml, maml++"]),
         (["--encoder", "resnet"], ["no encoder 'resnet'", "conv4"]),
         (["--encoder.width", "0"], ["encoder.width is 0", "at least 1"]),
         (["--learner.inner_lr", "0"], ["inner_lr is 0.0", "above 0"]),

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rotogbml.evaluation.cells import NOTHING, Row, is_mean, paired_cells
+from rotogbml.learner_presets import SPELT
 from rotogbml.reports.record import RunRecord, unique
 
 BASELINES = ("untrained encoder", "nearest prototype on pixels")
@@ -53,15 +54,17 @@ def trained(record: RunRecord, rows: Sequence[Row]) -> list[str]:
     config = record.config
     first_order = look(config, "learner.first_order")
     order = {True: "first-order ", False: "second-order ", None: ""}[first_order]
-    learner = str(look(config, "learner.name") or "an unnamed learner").upper()
+    name = str(look(config, "learner.name") or "an unnamed learner")
+    learner = SPELT.get(name, name)
     encoder = look(config, "encoder.name") or "encoder"
     width = look(config, "encoder.width")
     norm = look(config, "encoder.norm")
     own = ":" in str(encoder)  # a module of the user's: what it is inside is not known here
     network = f"{encoder}" + (f" with {width} filters a layer" if width and not own else "")
     network += f", norm policy “{'as given' if own else norm}”" if norm else ""
-    sentences = [f"{order}{learner} learnt an initialisation of {network}."]
-    sentences[0] = sentences[0][0].upper() + sentences[0][1:]
+    head = look(config, "head")
+    network += f", with a {head} head" if head not in (None, "linear") else ""
+    sentences = [f"{order.capitalize()}{learner} learnt an initialisation of {network}."]
     step = record.train[-1].get("step") if record.train else None
     n_way, k_shot, n_query = (look(config, f"episodes.{name}") for name in ("n_way", "k_shot", "n_query"))
     tasks, mix = look(config, "episodes.tasks_per_batch"), look(config, "episodes.mix")
