@@ -19,6 +19,7 @@ from rotogbml.training.step import meta_step
 
 def dry_run(parts: Parts) -> float:
     """Try three steps, say what a run would take, write nothing; return the seconds spent."""
+    parts = parts.at(1.0)  # learners that anneal end in what takes most
     c = parts.config
     psi = parts.learner.network.psi()
     optimizer = create_optimizer(replace(c.outer, meta_lr=0.0), parts.learner, psi)
