@@ -186,7 +186,7 @@ def _imaml() -> list[Check]:
     rows = []
     for head, smooth, lam in cases:
         way = Way(head, steps=40, lr=1 / (lam + (15 if head == "cosine" else 4)), lam=lam, smooth=smooth)
-        run = partial(by_differences, "imaml", way, lam=lam, cg_steps=200, cg_tolerance=1e-12)
+        run = partial(by_differences, "imaml", way, lam=lam, cg_steps=200, cg_damping=0.0, cg_tolerance=1e-12)
         rows.append(Check("imaml", f"differences of the solved problem, {head}{', smooth conv4' * smooth}", run))
     return rows
 
@@ -195,7 +195,7 @@ def _turned() -> list[Check]:
     """γ in the outer loss, and in the inner loop too."""
     γ, _ = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(10), dtype=torch.float64))
     later, more = {1: 1 / 9, 2: 1 / 9, 3: 7 / 9}, {"first_order_share": 0.3, "multi_step_loss": 0.6}
-    exact = {"lam": 8.0, "cg_steps": 200, "cg_tolerance": 1e-12}
+    exact = {"lam": 8.0, "cg_steps": 200, "cg_damping": 0.0, "cg_tolerance": 1e-12}
     ways: dict[str, tuple[Way, dict[str, Any]]] = {
         "anil": (_way("linear", group="head", lr=0.5), {}),
         "boil": (_way("linear", group="encoder"), {}),

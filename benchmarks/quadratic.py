@@ -183,7 +183,7 @@ def imaml() -> float:
     w = World()
     solved = torch.linalg.solve(w.A + LAM * w.eye, w.B + LAM * w.psi)
     expected = LAM * torch.linalg.solve(w.A + LAM * w.eye, w.at_query(solved))
-    options = {"inner_steps": 400, "cg_steps": 50, "cg_tolerance": 0.0, "lam": LAM}
+    options = {"inner_steps": 400, "cg_steps": 50, "cg_damping": 0.0, "cg_tolerance": 0.0, "lam": LAM}
     return relative(w.gradients("imaml", **options)[0], expected)
 
 

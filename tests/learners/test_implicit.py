@@ -19,7 +19,8 @@ WAY = Way(steps=20, lr=1 / 12, lam=LAM, smooth=True)
 
 
 def imaml(**options: Any) -> Learner:
-    settled = {"inner_lr": WAY.lr, "inner_steps": WAY.steps, "lam": LAM, "cg_steps": 300, "cg_tolerance": 1e-14}
+    settled = {"inner_lr": WAY.lr, "inner_steps": WAY.steps, "lam": LAM, "cg_steps": 300}
+    settled |= {"cg_damping": 0.0, "cg_tolerance": 1e-14}
     return create_learner("imaml", make_network("linear", smooth=True), **{**settled, **options})
 
 

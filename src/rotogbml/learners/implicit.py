@@ -4,10 +4,10 @@
     meta-gradient  (I + H/λ)⁻¹ ∇L_{Q_i}(ψ_i*),   H = ∇²L_{S_i}(ψ_i*)     by conjugate gradient
 
 Memory does not depend on τ. The formula is the paper's; its published code runs the inner loop without the
-regulariser and solves (1 + δ)I + H/(λ + 10) with δ = 1 instead. ``damping`` adds δ I here too, 0 by default.
-Where H ≥ 0 the solution is never longer than ∇L_Q, and where H > −(1 − 1/R) λ no longer than R times that. On real
-networks H is indefinite and I + H/λ can be nearly singular: conjugate gradient is held in a ball of R lengths
-(docs/log.md).
+regulariser and solves (1 + δ)I + H/(λ + 10) with δ = 1 instead. ``damping`` adds δ I here too; why it is not 0 by
+default stands in docs/log.md. Where H ≥ 0 the solution is never longer than ∇L_Q, and where H > −(1 − 1/R) λ no longer
+than R times that. On real networks H is indefinite and I + H/λ can be nearly singular: conjugate gradient is held in a
+ball of R lengths.
 """
 
 from __future__ import annotations

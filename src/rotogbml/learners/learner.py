@@ -174,8 +174,8 @@ class Learner:
             for room, group in (("encoder", state.theta), ("head", state.phi)):
                 for name, p in group.items():
                     key, largest = f"{room}.{name}", float(p.detach().abs().max())
-                    if not math.isfinite(largest):
-                        return f"inner step {t} makes {key} not finite"
+                    if not math.isfinite(largest):  # made so by what grew before, where anything did
+                        return where or f"inner step {t} makes {key} not finite"
                     grown = largest / max(before.setdefault(key, largest), 1e-3)
                     if grown > worst:
                         worst, where = grown, f"inner step {t} makes {key} as large as {largest:.0e}"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 from rotogbml import learner_presets, presets
-from rotogbml.errors import UsageError
+from rotogbml.config import LearnerConfig
+from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.learners.descent import Descent, Group, Moving, moving
 from rotogbml.learners.displacement import Displacement
 from rotogbml.learners.heads import PrototypeHead, TiedHead, ZeroHead
@@ -20,13 +22,22 @@ from rotogbml.learners.rates import Constant, PerLayerPerStep, PerParameter, Rat
 from rotogbml.learners.unrolled import Unrolled
 
 Options = dict[str, Any]
-Parts = tuple[InnerLoop, MetaGradient, Rates]
+
+
+class Parts(NamedTuple):
+    """What a learner is composed of, beside its network and its head."""
+
+    inner: InnerLoop
+    method: MetaGradient
+    rates: Rates
+    outer_scale: float = 1.0
+    alone: bool = False
 
 
 def _unrolled(group: Group, rates: Rates, o: Options) -> Parts:
     descent = Descent(group, rates)
     annealing = (o["first_order_share"] or 0.0, o["multi_step_loss"] or 0.0)
-    return descent, Unrolled(descent, o["first_order"], *annealing, bool(o["checkpoint"])), rates
+    return Parts(descent, Unrolled(descent, o["first_order"], *annealing, bool(o["checkpoint"])), rates)
 
 
 def maml(network: Network, o: Options) -> Parts:
@@ -92,7 +103,7 @@ def imaml(network: Network, o: Options) -> Parts:
     _check(0 <= o["cg_tolerance"] < 1, "cg_tolerance", o["cg_tolerance"], "0 or more and below 1")
     rates = Constant(o["inner_lr"])
     descent = Descent("all", rates, o["lam"])
-    return descent, Implicit(descent, o["cg_steps"], o["cg_damping"], o["cg_tolerance"]), rates
+    return Parts(descent, Implicit(descent, o["cg_steps"], o["cg_damping"], o["cg_tolerance"]), rates)
 
 
 def reptile(network: Network, o: Options) -> Parts:
@@ -104,7 +115,8 @@ def reptile(network: Network, o: Options) -> Parts:
     _check(o["inner_batch"] >= 1, "inner_batch", o["inner_batch"], "at least 1")
     _check(o["inner_steps"] >= 1, "inner_steps", o["inner_steps"], "at least 1: its steps are all that it learns from")
     inner = Minibatches(o["inner_lr"], o["inner_batch"], o["inner_optimizer"])
-    return inner, Displacement(inner), Constant(o["inner_lr"])
+    scale = o["inner_steps"] * o["inner_lr"]
+    return Parts(inner, Displacement(inner), Constant(o["inner_lr"]), scale, alone=not o["transductive"])
 
 
 RECIPES: dict[str, Callable[[Network, Options], Parts]] = {
@@ -146,19 +158,18 @@ def create_learner(name: str, network: Network, **options: Any) -> Learner:
         _check(o[share] is None or 0 <= o[share] <= 1, share, o[share], "a share of training, 0 to 1")
     if o["checkpoint"] and o["first_order"]:
         raise UsageError("learner.checkpoint has nothing to save with learner.first_order: leave one of them out")
-    inner, method, rates = RECIPES[name](network, o)
-    still = isinstance(inner, Descent) and inner.group == "head"
+    parts = RECIPES[name](network, o)
     return Learner(
         name=name,
         network=network,
-        inner=inner,
-        method=method,
+        inner=parts.inner,
+        method=parts.method,
         inner_steps=steps,
         test_steps=test_steps,
-        alpha=rates.alpha,
-        group_moves_encoder=not still,
-        outer_scale=steps * lr if name == "reptile" else 1.0,
-        alone=o["transductive"] is False,
+        alpha=parts.rates.alpha,
+        group_moves_encoder=not (isinstance(parts.inner, Descent) and parts.inner.group == "head"),
+        outer_scale=parts.outer_scale,
+        alone=parts.alone,
     )
 
 
@@ -168,11 +179,6 @@ def resolved_options(name: str, given: dict[str, Any]) -> Options:
     Raises:
         UsageError: an unknown learner or option, or an option of another learner.
     """
-    from dataclasses import fields
-
-    from rotogbml.config import LearnerConfig
-    from rotogbml.errors import did_you_mean
-
     learner_presets.check_name(name)
     known = [f.name for f in fields(LearnerConfig) if f.name != "name"]
     for key in given:

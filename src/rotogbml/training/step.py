@@ -30,6 +30,9 @@ from rotogbml.seeds import derive
 from rotogbml.training.assemble import Parts
 from rotogbml.training.recorder import StepRecord
 
+EXPLODED = 1e6
+"""A query loss beyond this is none that training comes back from, although it may be a number: chance is log n."""
+
 
 def meta_step(
     parts: Parts,
@@ -152,13 +155,21 @@ def _assign(group: dict[str, Tensor], flat: Tensor) -> None:
 
 
 def _check_finite(parts: Parts, outcomes: list[Outcome], psi: Psi, episodes: tuple[Episode, ...], step: int) -> None:
-    masks = _masks(parts, len(episodes), step)
-    for episode, outcome, drop in zip(episodes, outcomes, masks, strict=True):
+    for task, outcome in enumerate(outcomes):
         gradients = [*outcome.theta_gradient, *outcome.phi_gradient, *outcome.alpha_gradient]
-        if not all(bool(g.isfinite().all()) for g in [outcome.loss, *gradients]):
-            where = parts.learner.where_it_explodes(psi, episode, drop)
+        finite = all(bool(g.isfinite().all()) for g in [outcome.loss, *gradients])
+        if not finite or float(outcome.loss) > EXPLODED:
+            where = _where(parts, psi, episodes, task, step)
             raise RotogbmlError(
-                f"the loss of source '{episode.source}' at step {step} is {outcome.loss.item():.3g} and its gradient "
-                f"is not finite{f' ({where})' if where else ''}: lower --learner.inner_lr or --outer.meta_lr; the last "
-                "checkpoint is kept"
+                f"the loss of source '{episodes[task].source}' at step {step} is {outcome.loss.item():.3g} and its "
+                f"gradient is {'huge' if finite else 'not finite'}{f' ({where})' if where else ''}: lower "
+                "--learner.inner_lr or --outer.meta_lr; the last checkpoint is kept"
             )
+
+
+def _where(parts: Parts, psi: Psi, episodes: tuple[Episode, ...], task: int, step: int) -> str:
+    """Return in words which inner step and tensor of a task explode, adapting to it once more, masks and γ alike."""
+    homogenizer, n = parts.homogenizer, len(episodes)
+    gammas = homogenizer.rotations([e.source for e in episodes]) if homogenizer.rotates_support else None
+    drop, rotate = list(_masks(parts, n, step))[task], _rotations(gammas, n)[task]
+    return parts.learner.where_it_explodes(psi, episodes[task], drop, rotate)
