@@ -1,6 +1,6 @@
 """Peak memory of one task's meta-gradient against inner steps: ``python -m benchmarks.memory``.
 
-Each number comes from a process of its own: conv4-64, 42 px, 5-way 5-shot, 5 queries a class, one thread; the highest
+Each number comes from a process of its own: conv4-32, 42 px, 5-way 5-shot, 5 queries a class, one thread; the highest
 resident memory during prepare and meta_gradient, less what was resident before. Writes
 ``benchmarks/results/memory.json`` and ``docs/memory.png``.
 """
@@ -42,7 +42,7 @@ def measure(variant: str, steps: int) -> float:
 
     torch.set_num_threads(1)
     name, options = VARIANTS[variant]
-    encoder = create_encoder("conv4", size=42)
+    encoder = create_encoder("conv4", size=42, width=32)
     network = Network(encoder, create_head("linear", encoder.feature_dim, 5))
     network.initialise(0)
     g = torch.Generator().manual_seed(0)
