@@ -176,7 +176,7 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     except (OSError, UnicodeDecodeError) as error:
         said = f"{' '.join(files)} " if files else ""
         raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error
-    given = {name: _values(typed, f"--{name}") for name in ("preset", "shift")}
+    given = {name: _values(typed, f"--{name}") for name in ("preset", "shift", "learner.name")}
     options.refuse_another_preset(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
     return {key: parsed[key] for key in inspect.signature(call).parameters}
 

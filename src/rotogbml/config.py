@@ -44,7 +44,7 @@ class EncoderConfig:
     """f_theta: image to feature vector."""
 
     name: str = "conv4"
-    """One of rotogbml.list_encoders(), or package.module:factory for your own module."""
+    """One of conv4, resnet10, resnet10-small, resnet12, resnet18, resnet18-small, or package.module:factory."""
     width: int = 64
     """Filters in a layer."""
     norm: Literal["batch", "support", "running", "per-step", "group", "layer", "none"] | None = None
@@ -56,7 +56,7 @@ class LearnerConfig:
     """How psi = (theta, phi) adapts to a support set, and how the meta-gradient is taken."""
 
     name: str = "maml"
-    """One of rotogbml.list_learners()."""
+    """One of anil, boil, imaml, maml, maml++, meta-sgd, protomaml, reptile."""
     inner_lr: float | None = None
     """Step size of the inner loop (eta_base)."""
     inner_steps: int | None = None

@@ -12,6 +12,7 @@ from typing import Any
 
 from rotogbml.config import HomogenizerConfig, IsiConfig, ReweightConfig, RotateConfig
 from rotogbml.errors import UsageError
+from rotogbml.learner_presets import OPTIONS, OWN
 from rotogbml.presets import PRESETS, ByShift, value
 
 PARTS = {"homogenizer.reweight": ReweightConfig, "homogenizer.rotate": RotateConfig, "isi": IsiConfig}
@@ -40,10 +41,16 @@ def names() -> list[str]:
 
 def chosen_by_preset(name: str) -> str:
     """Return what the presets choose for a field such as ``learner.inner_lr``; empty where they do not."""
+    own = [f"{learner}: {_spelt(values[name].value)}" for learner, values in OWN.items() if name in values]
+    if name in OPTIONS:
+        option = OPTIONS[name]
+        paper = [] if option.paper is None else [f"paper: {_spelt(option.paper)}"]
+        return "; ".join([f"of {', '.join(option.owners)}: {_spelt(option.value)}", *paper])
     if name not in PRESETS:
-        return ""
+        return "; ".join(own)
     ours, papers = (_spelt(part) for part in PRESETS[name][:2])
-    return f"preset: {ours}" if ours == papers else f"preset: {ours}; paper: {papers}"
+    said = [f"preset: {ours}"] if ours == papers else [f"preset: {ours}", f"paper: {papers}"]
+    return "; ".join([*said, *own])
 
 
 def help_of_parts(width: int) -> str:
@@ -52,11 +59,11 @@ def help_of_parts(width: int) -> str:
 
 
 def refuse_another_preset(files: Sequence[Path], given: dict[str, str]) -> None:
-    """Refuse a preset or a shift that differs from the one by which a configuration file was filled.
+    """Refuse a preset, a shift or a learner that differs from the one by which a configuration file was filled.
 
     Args:
         files: what ``--config`` names.
-        given: ``preset`` and ``shift`` as the command line has them, where it has them.
+        given: ``preset``, ``shift`` and ``learner.name`` as the command line has them, where it has them.
 
     Raises:
         UsageError: they differ; the fields to give instead are named.
@@ -65,14 +72,27 @@ def refuse_another_preset(files: Sequence[Path], given: dict[str, str]) -> None:
 
     for file in files:
         tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        group = tree.get("learner")
+        learner = group.get("name") if isinstance(group, dict) else None
+        if learner is not None and given.get("learner.name", learner) != learner:
+            raise UsageError(
+                f"--learner {given['learner.name']} over {file}, which was filled for {learner}: leave --learner out, "
+                "or start without --config"
+            )
         there: dict[str, Any] = {"preset": tree.get("preset", "default"), "shift": tree.get("shift", "strong")}
-        for name, wanted in given.items():
+        for name in ("preset", "shift"):
+            wanted = given.get(name, tree.get(name))
             if tree.get(name, wanted) != wanted:
                 here: dict[str, Any] = there | {name: wanted}
                 changes = [
                     f"--{_option(field)} {_spelt(value(field, **here))}"
                     for field in PRESETS
                     if value(field, **here) != value(field, **there)
+                ]
+                changes += [
+                    f"--{field} {_spelt(option.paper if wanted == 'paper' else option.value)}"
+                    for field, option in OPTIONS.items()
+                    if name == "preset" and option.paper is not None and learner in option.owners
                 ]
                 raise UsageError(
                     f"--{name} {wanted} only fills fields that are not set, and {file} was filled with {name} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Protocol
 
@@ -64,7 +65,8 @@ def create_encoder(name: str | nn.Module, size: int, width: int = 64, norm: str 
                     f"which keeps what it was built with: leave {option} out"
                 )
         if isinstance(name, str):
-            module = held(name) if name.startswith("given:") else import_module(name, size)
+            # A copy: a path may lead to one module that others train too.
+            module = held(name) if name.startswith("given:") else copy.deepcopy(import_module(name, size))
         else:
             module = name
         return Given(module.module if isinstance(module, Given) else module, size)

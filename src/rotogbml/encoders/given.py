@@ -8,6 +8,7 @@ before it. What cannot work is found by a trial pass and refused before any trai
 from __future__ import annotations
 
 import copy
+import hashlib
 from typing import Any, Self
 
 import torch
@@ -27,9 +28,19 @@ def give_encoder(module: nn.Module) -> str:
     ``rotogbml.train(encoder=module)`` does so by itself. A run folder keeps the name and the weights, not the code:
     another process that goes on with the run or evaluates it gives the module again first. Each use takes a copy.
     """
-    name = f"given:{type(module).__name__}"
+    name = f"given:{type(module).__name__}-{_digest(module)}"
     _HELD[name] = module
     return name
+
+
+def _digest(module: nn.Module) -> str:
+    """Return a short digest of what a module is made of and holds: another architecture or start is another name."""
+    sha = hashlib.sha256(repr(module).encode())
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        sha.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        sha.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
+        sha.update(repr(tensor.item()).encode() if not tensor.ndim else b"")
+    return sha.hexdigest()[:8]
 
 
 def held(name: str) -> nn.Module:

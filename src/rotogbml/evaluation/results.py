@@ -52,7 +52,9 @@ class Row:
     @property
     def key(self) -> str:
         """Name of the row's per-episode accuracies: who was tested, on what, in which task."""
-        return "|".join([self.run or self.method, self.target, self.split, _task(vars(self))])
+        who = self.run or self.method
+        who += "" if self.checkpoint in ("", "best") else f" ({self.checkpoint})"
+        return "|".join([who, self.target, self.split, _task(vars(self))])
 
 
 @dataclass(frozen=True)
@@ -133,12 +135,11 @@ class Results:
         self.paired[_pair_key(asdict(pair))] = asdict(pair)
 
     def _forget(self, row: Row) -> None:
-        """Drop what was measured of this run after other steps or at another checkpoint."""
-        now = (row.steps, row.checkpoint)
+        """Drop what was measured of this run's checkpoint of that name after other steps."""
         stale = {
             key
             for key, old in self.rows.items()
-            if row.run and old["run"] == row.run and (old["steps"], old["checkpoint"]) != now
+            if row.run and old["run"] == row.run and old["checkpoint"] == row.checkpoint and old["steps"] != row.steps
         }
         if not stale:
             return

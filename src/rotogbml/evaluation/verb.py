@@ -15,7 +15,7 @@ from rotogbml.config import RunConfig
 from rotogbml.config import names as listed
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.evaluation.examples import write_examples
-from rotogbml.evaluation.methods import Adapted, Method, Spec, check_head, load, run_names, shown_names
+from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Method, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
@@ -84,6 +84,8 @@ def evaluate(
     runs = list({Path(run).resolve(): run for run in runs}.values())
     specs = [Spec("run", run, checkpoint, test_steps) for run in runs]
     configs = [spec.config() for spec in specs]
+    # An ensemble is never shown without the one checkpoint beside it.
+    singles = [Spec("run", run, "best", test_steps) for run in runs] if checkpoint == ENSEMBLE else []
     first = configs[0]
     way = first.episodes.n_way if n_way is None else n_way
     for spec, config in zip(specs, configs, strict=True):
@@ -91,7 +93,7 @@ def evaluate(
     trained_k = first.episodes.k_shot
     shot = k_shot if k_shot is not None else (trained_k if isinstance(trained_k, int) else trained_k[0])
     query = first.episodes.n_query if n_query is None else n_query
-    specs += [Spec("untrained", specs[0].run, checkpoint, test_steps), Spec("pixels")]
+    specs += [*singles, Spec("untrained", specs[0].run, checkpoint, test_steps), Spec("pixels")]
 
     found = open_sources(first.sources if sources is None else sources)
     seen = {run: Seen.by(run) for run in runs}
@@ -194,7 +196,8 @@ def _norm(method: Method) -> str:
     if not isinstance(method, Adapted):
         return "none"
     learner = method.learner
-    return learner.network.encoder.norm + (", each query beside the support" if learner.alone else "")
+    norm = learner.network.encoder.norm
+    return norm + (", each query beside the support" if learner.alone and norm in ("batch", "as given") else "")
 
 
 def _pairs(

@@ -155,7 +155,9 @@ class Learner:
         adapted = self._end(problem, leaves(psi), self.test_steps, create_graph=False)
         t = self.test_steps if self.group_moves_encoder else 0
         with torch.no_grad():
-            z = self._alone(problem, adapted, t) if self.alone else problem.query_features(adapted.theta, t)
+            # Under the other policies a query depends on no other one anyway.
+            alone = self.alone and self.network.encoder.norm in ("batch", "as given")
+            z = self._alone(problem, adapted, t) if alone else problem.query_features(adapted.theta, t)
             return self.network.logits(adapted.phi, z)
 
     def where_it_explodes(

@@ -101,6 +101,13 @@ def imaml(network: Network, o: Options) -> Parts:
     _check(o["cg_steps"] >= 1, "cg_steps", o["cg_steps"], "at least 1")
     _check(o["cg_damping"] >= 0, "cg_damping", o["cg_damping"], "0 or more")
     _check(0 <= o["cg_tolerance"] < 1, "cg_tolerance", o["cg_tolerance"], "0 or more and below 1")
+    _check(o["inner_steps"] >= 1, "inner_steps", o["inner_steps"], "at least 1: the inner problem is to be solved")
+    _check(
+        o["lam"] * o["inner_lr"] < 2,
+        "inner_lr",
+        o["inner_lr"],
+        f"below 2 / lam = {2 / o['lam']:g}: the proximal term alone diverges otherwise",
+    )
     rates = Constant(o["inner_lr"])
     descent = Descent("all", rates, o["lam"])
     return Parts(descent, Implicit(descent, o["cg_steps"], o["cg_damping"], o["cg_tolerance"]), rates)

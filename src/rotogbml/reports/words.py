@@ -53,7 +53,9 @@ def trained(record: RunRecord, rows: Sequence[Row]) -> list[str]:
     """Say what the run trained, how, and on what."""
     config = record.config
     first_order = look(config, "learner.first_order")
-    order = {True: "first-order ", False: "second-order ", None: ""}[first_order]
+    annealed = not first_order and look(config, "learner.first_order_share")
+    order = {True: "first-order ", False: "second-order "}.get(first_order, "")
+    order = "first-, then second-order " if annealed else order
     name = str(look(config, "learner.name") or "an unnamed learner")
     learner = SPELT.get(name, name)
     encoder = look(config, "encoder.name") or "encoder"

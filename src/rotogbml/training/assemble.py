@@ -152,6 +152,8 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
         feature_dim=learner.network.feature_dim,
         n_way=e.n_way,
     )
+    _check_norm(config)
+    _check_type(learner)
     isi = None if config.isi is None else Isi(config.isi)
     if isi is not None and isi.layers and not learner.network.encoder.layers:
         raise UsageError(
@@ -164,6 +166,27 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
             "give fewer, or 'all'"
         )
     return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
+
+
+def _check_norm(config: RunConfig) -> None:
+    """Refuse or tell where scales of their own for each inner step would not be trained."""
+    name = config.learner.name
+    if config.encoder.norm != "per-step":
+        return
+    if name in ("anil", "imaml", "reptile"):
+        raise UsageError(
+            f"norm per-step has a scale for each inner step of the encoder, which {name} does not train: take "
+            "--encoder.norm support, or another learner"
+        )
+    if config.learner.first_order:
+        log.warning("norm per-step in first order: scales of steps whose query loss does not count get no gradient")
+
+
+def _check_type(learner: Learner) -> None:
+    """Refuse an encoder of the user's that does not compute in the images' type."""
+    for name, p in learner.network.psi().theta.items():
+        if p.dtype != torch.float32:
+            raise UsageError(f"the encoder's {name} is {p.dtype}, images are torch.float32: give module.float()")
 
 
 def _tell_idle_slots(config: RunConfig, sources: list[str]) -> None:

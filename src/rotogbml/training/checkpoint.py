@@ -22,7 +22,7 @@ from torch import Tensor
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write, write_atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 class LaterFormatError(RotogbmlError):

@@ -19,8 +19,9 @@ from rotogbml.training.step import meta_step
 
 def dry_run(parts: Parts) -> float:
     """Try three steps, say what a run would take, write nothing; return the seconds spent."""
-    parts = parts.at(1.0)  # learners that anneal end in what takes most
     c = parts.config
+    # Of learners that anneal the dearest part: where second order begins, with every step's loss if that still counts.
+    parts = parts.at(c.learner.first_order_share or 0.0)
     psi = parts.learner.network.psi()
     optimizer = create_optimizer(replace(c.outer, meta_lr=0.0), parts.learner, psi)
     seconds = []

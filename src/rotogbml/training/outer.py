@@ -37,5 +37,6 @@ def factor(schedule: str, progress: float) -> float:
 
 def anneals(config: RunConfig) -> bool:
     """Say whether a step depends on how long the whole run is to be."""
-    shares = (config.learner.first_order_share, config.learner.multi_step_loss)
+    learner = config.learner
+    shares = (learner.first_order_share if not learner.first_order else 0.0, learner.multi_step_loss)
     return config.outer.schedule not in (None, "constant") or any(shares)

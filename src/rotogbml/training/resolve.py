@@ -93,6 +93,8 @@ def _of_learner(c: RunConfig) -> RunConfig:
             },
         )
 
+    if name == "reptile" and c.outer.optimizer == "adam":
+        raise UsageError("reptile's outer step is a share of the way, by sgd: leave --outer.optimizer adam out")
     # A module of the user's normalises as it was built to: no learner chooses that for it.
     own = ":" in c.encoder.name
     encoder = c.encoder if own else settle(c.encoder, "encoder")

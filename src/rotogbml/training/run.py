@@ -32,6 +32,7 @@ from rotogbml.files import cannot_write, write_atomic
 from rotogbml.lock import locked
 from rotogbml.sources.packed import PackedSource, pack_digest
 from rotogbml.training.outer import anneals
+from rotogbml.training.resolve import resolve
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise self._unreadable(error) from error
         try:
-            return config_from(tree)
+            return resolve(config_from(tree))  # what an earlier version did not know yet is filled in
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise self._unreadable(error) from error
 

@@ -60,7 +60,6 @@ def meta_step(
     gammas, outcomes = _outcomes(parts, psi, episodes, step)
     _check_finite(parts, outcomes, psi, episodes, step)
     theta_gradients = torch.stack([_flat(o.theta_gradient) for o in outcomes])  # [N, |θ|]
-    phi_gradients = torch.stack([_flat(o.phi_gradient) for o in outcomes])  # [N, |φ|]
     stats = TaskStatistics(
         sources=sources,
         losses=torch.stack([o.loss for o in outcomes]),
@@ -71,7 +70,9 @@ def meta_step(
     # ψ ← Adam(ψ, (1/N) Σ ω_i g_i)
     omega = homogenizer.weights(stats)
     weigh = None if isinstance(homogenizer, Plain) else omega.to(theta_gradients)
-    groups = [(psi.theta, theta_gradients), (psi.phi, phi_gradients)]
+    groups = [(psi.theta, theta_gradients)]
+    if psi.phi:
+        groups.append((psi.phi, torch.stack([_flat(o.phi_gradient) for o in outcomes])))  # [N, |φ|]
     if learner.alpha:
         groups.append((learner.alpha, torch.stack([_flat(o.alpha_gradient) for o in outcomes])))
     clamp = parts.config.outer.clamp
@@ -144,7 +145,7 @@ def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> 
 
 
 def _flat(gradients: list[Tensor]) -> Tensor:
-    return torch.cat([g.reshape(-1) for g in gradients]) if gradients else torch.zeros(0)
+    return torch.cat([g.reshape(-1) for g in gradients])
 
 
 def _assign(group: dict[str, Tensor], flat: Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rotogbml.errors import RotogbmlError
+from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.learners import Psi
 from rotogbml.memory import saying_what_to_lower
 from rotogbml.training import checkpoint
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 LOWER = (
     ": lower --learner.inner_steps, --episodes.n_query or --encoder.width, take --learner.first_order true or "
-    "--learner.checkpoint true, or pack smaller images; the last checkpoint is kept"
+    "--learner.checkpoint true where the learner has them, or pack smaller images; the last checkpoint is kept"
 )
 """What to do where memory runs out."""
 
@@ -57,6 +57,11 @@ class Trainer:
         if saved is None:
             self.recorder.rewind()
         else:
+            if saved["format"] < checkpoint.FORMAT:
+                raise UsageError(
+                    f"the run in {folder.path} was begun by an earlier version, whose masks were drawn otherwise: it "
+                    "can be evaluated, but not gone on with. Start in another --out"
+                )
             self.load_state_dict(saved)
 
     def state_dict(self) -> dict[str, Any]:

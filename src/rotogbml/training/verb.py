@@ -171,7 +171,8 @@ def _run(parts: Parts, folder: RunFolder, resume: str) -> TrainReport:
             f"{folder.path} is at step {saved['step']} already, --steps {config.steps} is less: "
             "give more, or choose another --out"
         )
-    parameters = sum(p.numel() for p in parts.learner.network.psi().tensors())
+    learned = [*parts.learner.network.psi().tensors(), *parts.learner.alpha.values()]
+    parameters = sum(p.numel() for p in learned)
     folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type)
     trainer = Trainer(parts, folder)
     _announce(parts, trainer.step)
