@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -94,22 +95,26 @@ def evaluated(out: Path, suite: str, episodes: int) -> list[dict[str, Any]]:
 
 
 def table(lines: list[dict[str, Any]]) -> str:
-    """Return the Markdown table: a row for each method and learner, a column for each target."""
-    targets = list(dict.fromkeys(line["target"] for line in lines))
-    said = ["| learner | row | steps | norm | " + " | ".join(targets) + " |"]
-    said.append("|---" * (4 + len(targets)) + "|")
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    about: dict[tuple[str, str], tuple[Any, Any]] = {}
+    """Return the Markdown table: a row for each method and learner, a column for each target, and their mean."""
+    targets = [t for t in dict.fromkeys(line["target"] for line in lines) if not t.startswith("mean")]
+    said = ["| learner | row | steps | norm | " + " | ".join([*targets, "mean"]) + " |"]
+    said.append("|---" * (5 + len(targets)) + "|")
+    rows: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for line in lines:
-        key = (line["learner"], line["method"])
-        about.setdefault(key, (line.get("steps", ""), line.get("norm", "")))
-        mean = line.get("mean", line.get("difference"))
-        sign = "+" if "difference" in line else ""
-        rows.setdefault(key, {})[line["target"]] = f"{100 * mean:{sign}.2f} ± {100 * line['ci95']:.2f}"
-    for key, found in rows.items():
-        steps, norm = about[key]
-        cells = " | ".join(found.get(target, "") for target in targets)
-        said.append(f"| {key[0]} | {key[1]} | {steps} | {norm} | {cells} |")
+        rows.setdefault((line["learner"], line["method"]), {})[line["target"]] = line
+    for (learner, method), found in rows.items():
+        if method == "nearest prototype on pixels" and learner != lines[0]["learner"]:
+            continue  # the same for every learner
+        difference = method == "difference"
+        middles = [found[t]["difference" if difference else "mean"] for t in targets]
+        halves = [found[t]["ci95"] for t in targets]
+        # Targets are fixed, episodes vary.
+        mean = (sum(middles) / len(targets), math.sqrt(sum(h * h for h in halves)) / len(targets))
+        sign = "+" if difference else ""
+        cells = [f"{100 * m:{sign}.2f} ± {100 * h:.2f}" for m, h in [*zip(middles, halves, strict=True), mean]]
+        first = found[targets[0]]
+        about = [learner, method, str(first.get("steps", "")), str(first.get("norm", ""))]
+        said.append("| " + " | ".join([*about, *cells]) + " |")
     return "\n".join(said)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 import rotogbml
@@ -99,8 +100,10 @@ def test_an_ensemble_is_named_and_is_the_mean_of_its_members_probabilities(
 ) -> None:
     more = ("--outer.keep_best", "2", "--outer.validate_every", "1")
     run = train(tiny, tmp_path / "run", *more)
-    row = next(iter(evaluate(run, checkpoint="ensemble").rows.values()))
-    assert row["method"] == "maml + RotoGBML, ensemble of 2 checkpoints"
+    rows = [row for row in evaluate(run, checkpoint="ensemble").rows.values() if row["run"]]
+    # The one checkpoint stands beside: an ensemble is never shown alone.
+    assert [row["method"] for row in rows] == ["maml + RotoGBML, ensemble of 2 checkpoints", "maml + RotoGBML"]
+    assert [row["checkpoint"] for row in rows] == ["ensemble", "best"]
     source, episode = hidden(tiny)
     method = load(Spec("run", run, "ensemble"), source.size)
     assert isinstance(method, Ensemble)
@@ -156,6 +159,44 @@ def test_a_module_of_the_users_is_trained_and_tested_from_python(pack: Path, tmp
     row = next(iter(results.rows.values()))
     assert row["norm"] == "as given"
     assert np.isfinite(row["mean"])
+
+
+def test_modules_of_the_users_are_told_apart_and_copied() -> None:
+    """By what they are made of and hold, not by their class: weights of one never run through another."""
+    one, other = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh())
+    names = [rotogbml.give_encoder(nn.Sequential(m, nn.AdaptiveAvgPool2d(1), nn.Flatten())) for m in (one, other)]
+    assert names[0] != names[1]
+    a, b = (rotogbml.create_encoder(names[0], size=16) for _ in range(2))
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        assert torch.equal(p, q)
+        assert p.data_ptr() != q.data_ptr()
+
+
+def test_a_module_behind_an_import_path_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_module.py").write_text(
+        "from torch import nn\n\nnet = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    a, b = (rotogbml.create_encoder("my_module:net", size=16) for _ in range(2))
+    assert all(p.data_ptr() != q.data_ptr() for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_a_run_of_an_earlier_version_is_evaluated_but_not_gone_on_with(
+    tiny: list[str], tmp_path: Path, evaluate: Evaluate
+) -> None:
+    run = Path(train(tiny, tmp_path / "run"))
+    tree = yaml.safe_load((run / "config.yaml").read_text())
+    del tree["head"]
+    for name in ("optimizer", "schedule", "clamp", "keep_best"):
+        del tree["outer"][name]
+    (run / "config.yaml").write_text(yaml.safe_dump(tree))
+    for name in ("best", "last"):
+        state = torch.load(run / "checkpoints" / f"{name}.pt", weights_only=True)
+        old = {k: v for k, v in state.items() if k not in ("alpha", "statistics", "kept")} | {"format": 1}
+        torch.save(old, run / "checkpoints" / f"{name}.pt")
+    (run / "checkpoints" / "previous.pt").unlink()
+    assert evaluate(str(run)).rows
+    assert main(["train", *tiny, "--steps", "8", "--out", str(run)]) == 2
 
 
 def test_a_module_of_the_users_by_import_path(

@@ -41,7 +41,7 @@ def test_results_of_several_evaluations_stand_side_by_side(
 
 
 def test_rows_of_other_tasks_are_kept_and_of_other_weights_are_not(
-    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
+    runs: dict[str, str], evaluate: Evaluate, tiny: list[str], tmp_path: Path
 ) -> None:
     both = list(runs.values())
     for task in ({}, {"n_query": 4}, {"seed": 1}, {"target": ["alpha"]}):
@@ -50,10 +50,19 @@ def test_rows_of_other_tasks_are_kept_and_of_other_weights_are_not(
     assert len(kept.rows) == len(kept.episodes) == 4 * 4
     assert len(kept.paired) == 4
     assert len({row["command"] for row in kept.rows.values()}) == 4
-    now = evaluate(runs["roto"], checkpoint="last")
-    ours = [row for row in now.rows.values() if row["run"] == "roto"]
-    assert [row["checkpoint"] for row in ours] == ["last"]
-    assert sum(row["run"] == "plain" for row in now.rows.values()) == 4
+    # Another checkpoint of the run stands beside, under a key of its own.
+    both_checkpoints = evaluate(runs["roto"], checkpoint="last")
+    ours = [row["checkpoint"] for row in both_checkpoints.rows.values() if row["run"] == "roto"]
+    assert sorted(ours) == ["best"] * 4 + ["last"]
+    # The same checkpoint after more steps takes the place of all that was measured before.
+    grown = tmp_path / "grown"
+    assert main(["train", *tiny, "--steps", "2", "--out", str(grown)]) == 0
+    for task in ({}, {"n_query": 4}):
+        evaluate(str(grown), runs["plain"], checkpoint="last", out=str(tmp_path / "more"), **task)
+    assert main(["train", *tiny, "--steps", "6", "--out", str(grown)]) == 0
+    now = evaluate(str(grown), checkpoint="last", out=str(tmp_path / "more"))
+    assert [row["steps"] for row in now.rows.values() if row["run"] == "grown"] == [6]
+    assert sum(row["run"] == "plain" for row in now.rows.values()) == 2
     assert set(now.episodes) == set(now.rows)
     assert now.paired == {}
 

@@ -96,7 +96,7 @@ def test_an_absent_file_and_a_later_format_are_named(tmp_path: Path) -> None:
     with pytest.raises(RotogbmlError, match=r"no checkpoint .*best\.pt: train first, or name another"):
         checkpoint.load(tmp_path / "best.pt")
     torch.save({"format": checkpoint.FORMAT + 1}, tmp_path / "best.pt")
-    with pytest.raises(RotogbmlError, match=r"best\.pt is of a later format than 1: update rotogbml"):
+    with pytest.raises(RotogbmlError, match=r"best\.pt is of a later format than 2: update rotogbml"):
         checkpoint.load(tmp_path / "best.pt")
 
 

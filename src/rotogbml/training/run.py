@@ -8,7 +8,7 @@ import platform
 import shlex
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,8 @@ class RunFolder:
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise self._unreadable(error) from error
         try:
-            return resolve(config_from(tree))  # what an earlier version did not know yet is filled in
+            given = config_from(tree)
+            return replace(resolve(given), sources=given.sources)  # what an earlier version did not know is filled in
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             raise self._unreadable(error) from error
 
