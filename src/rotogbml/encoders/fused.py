@@ -51,7 +51,7 @@ from torch import Tensor
 from rotogbml.encoders.norm import EPS
 
 _CACHE_BYTES = 2 << 20
-"""A pass takes so much of y at a time, one image at least: an eighth to a quarter off the whole at once (docs/log.md)."""
+"""A pass takes so much of y at a time, one image at least: 18–29 % off the whole at once (docs/log.md)."""
 
 _LARGE = 1 << 19
 """From so many numbers in y on, fewer passes pay for more calls (docs/log.md)."""
