@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rotogbml.encoders import create_encoder, list_encoders
+from rotogbml.encoders import create_encoder, fused, list_encoders
 from rotogbml.errors import UsageError
 from rotogbml.learners import LinearHead, Network
 
@@ -40,7 +40,13 @@ def test_an_unknown_encoder_is_refused_with_the_nearest_name() -> None:
     assert list_encoders() == ["conv4", "resnet10", "resnet10-small", "resnet12", "resnet18", "resnet18-small"]
 
 
-def test_relu_before_the_pool_gives_the_same_to_the_bit() -> None:
+@pytest.mark.parametrize("how", ["stock", "fused", "fused as large maps are"])
+def test_relu_before_the_pool_gives_the_same_to_the_bit(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for large maps, which are scaled and shifted after the pool: those to rounding."""
+    monkeypatch.setenv("ROTOGBML_FUSED", "0" if how == "stock" else "1")
+    monkeypatch.setattr(fused, "_TINY", 0)
+    if how == "fused as large maps are":
+        monkeypatch.setattr(fused, "_LARGE", 0)
     encoder = create_encoder("conv4", size=28, width=8)
     with torch.no_grad():
         for p in encoder.parameters():
@@ -52,7 +58,10 @@ def test_relu_before_the_pool_gives_the_same_to_the_bit() -> None:
             z = F.conv2d(expected, block.conv.weight, padding=1)
             z = F.batch_norm(z, None, None, block.weight, block.bias, training=True)
             expected = F.max_pool2d(F.relu(z), 2)
-        assert torch.equal(encoder(x), expected.flatten(1))
+        if how == "fused as large maps are":
+            torch.testing.assert_close(encoder(x), expected.flatten(1), rtol=1e-4, atol=1e-5)
+        else:
+            assert torch.equal(encoder(x), expected.flatten(1))
 
 
 def test_normalisation_takes_the_batch_at_hand_and_keeps_nothing() -> None:

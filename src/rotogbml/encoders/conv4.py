@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
@@ -24,8 +25,14 @@ class Block(Norm):
         self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
-        """ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU."""
-        return F.relu(F.max_pool2d(super().forward(self.conv(x), at), 2))
+        """ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU.
+
+        What follows the convolution is one function with derivatives of its own where that fits (``fused.py``).
+        """
+        y = self.conv(x)
+        if self.of_images and fits(y, self.weight):
+            return norm_pool_relu(y, *self.scale_and_shift(at), self.given(len(y), at))
+        return F.relu(F.max_pool2d(super().forward(y, at), 2))
 
 
 class Conv4(Layered):

@@ -111,14 +111,39 @@ class Norm(nn.Module):
                     at.seen.setdefault(self.name, []).append(_moments(rows))
             # A copy: the buffers move after the step, when no graph of it should be alive, but none shall be spoilt.
             return _whiten(self.running_mean.clone(), self.running_var.clone(), self.weight, self.bias)
-        given = b if at.given is None else at.given
-        if not 1 <= given <= b:
-            raise ValueError(f"NormPass.given={given} for {b} images: give 1 … {b}, the number of support images")
-        if at.step < 0:
-            raise ValueError(f"NormPass.step={at.step}: inner steps count from 0")
-        k = min(at.step, self.sets - 1)
-        weight, bias = (self.weight[k], self.bias[k]) if self.policy == "per-step" else (self.weight, self.bias)
-        return _whiten(*_moments(rows[: given * positions]), weight, bias)
+        given = self.given(b, at)
+        return _whiten(*_moments(rows[: given * positions]), *self.scale_and_shift(at))
+
+    @property
+    def of_images(self) -> bool:
+        """Whether mean and variance are those of images of the very pass, of the first ``given`` of them."""
+        return self.policy in ("batch", "support", "per-step")
+
+    def given(self, b: int, at: NormPass | None) -> int:
+        """Return how many first images of b give mean and variance.
+
+        Raises:
+            ValueError: ``at.given`` is not between 1 and b.
+        """
+        if self.policy == "batch" or at is None or at.given is None:
+            return b
+        if not 1 <= at.given <= b:
+            raise ValueError(f"NormPass.given={at.given} for {b} images: give 1 … {b}, the number of support images")
+        return at.given
+
+    def scale_and_shift(self, at: NormPass | None) -> tuple[Tensor, Tensor]:
+        """Return the scale and shift of this pass's step, [c] each.
+
+        Raises:
+            ValueError: ``at.step`` is negative.
+        """
+        if self.policy == "batch":
+            return self.weight, self.bias
+        step = 0 if at is None else at.step
+        if step < 0:
+            raise ValueError(f"NormPass.step={step}: inner steps count from 0")
+        k = min(step, self.sets - 1)
+        return (self.weight[k], self.bias[k]) if self.policy == "per-step" else (self.weight, self.bias)
 
 
 def _whiten(mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:

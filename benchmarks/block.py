@@ -1,0 +1,144 @@
+"""What the fused block is worth: its processor time over the stock block's, one thread: ``python -m benchmarks.block``.
+
+    block   batch norm, max-pool and ReLU alone: forward and backward; forward, backward and the backward of that
+    task    the meta-gradient of one MAML task, first and second order: W1 and W3 of the literature's sizes, the demo
+
+Both ways (and stock once more, which says how far to trust the rest) take turns within a round; a ratio is the median
+over rounds of (way / stock) within a round. Processor time, not the clock's: other processes may run beside it.
+Writes ``benchmarks/results/block.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rotogbml.encoders import create_encoder
+from rotogbml.encoders.fused import norm_pool_relu
+from rotogbml.episodes import Episode, Examples
+from rotogbml.learners import Network, create_head, create_learner
+from rotogbml.memory import keep_freed_memory
+
+RESULTS = Path(__file__).parent / "results"
+SHAPES = [(25, 64, 84, 84), (75, 64, 42, 42), (75, 64, 10, 10), (5, 64, 84, 84), (5, 64, 10, 10)]
+SHAPES += [(5, 32, 32, 32), (5, 32, 4, 4)]
+TASKS = {
+    "W1: conv4-64, 84 px, 15 queries, 5 steps": (84, 64, 15, 5),
+    "W3: conv4-64, 42 px, 15 queries, 5 steps": (42, 64, 15, 5),
+    "demo: conv4-32, 32 px, 5 queries, 3 steps": (32, 32, 5, 3),
+}
+Ways = dict[str, Callable[[], object]]
+
+
+def stock(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return what conv4 computes after a convolution where nothing is fused."""
+    return F.relu(F.max_pool2d(F.batch_norm(y, None, None, weight, bias, training=True), 2))
+
+
+def block(shape: tuple[int, int, int, int], twice: bool) -> Ways:
+    """Return both ways through one block; ``twice``: on to the second derivative."""
+    g = torch.Generator().manual_seed(0)
+    y = torch.randn(shape, generator=g).to(memory_format=torch.channels_last).requires_grad_()
+    weight = (torch.rand(shape[1], generator=g) + 0.5).requires_grad_()
+    bias = torch.randn(shape[1], generator=g).requires_grad_()
+    at = (y, weight, bias)
+
+    def through(way: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        z = way(*at)
+        back = z.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        first = torch.autograd.grad(z, at, back, create_graph=twice)
+        if twice:
+            # The shift stands in the first derivative through the sign of z alone.
+            torch.autograd.grad(first, (y, weight, back), [p.detach() for p in at])
+
+    def fused(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return norm_pool_relu(y, weight, bias, len(y))
+
+    return {"stock": lambda: through(stock), "fused": lambda: through(fused), "again": lambda: through(stock)}
+
+
+def task(size: int, width: int, queries: int, steps: int, first_order: bool) -> Ways:
+    """Return both ways to the meta-gradient of one 5-way 1-shot task."""
+    encoder = create_encoder("conv4", size=size, width=width)
+    network = Network(encoder, create_head("linear", encoder.feature_dim, 5))
+    network.initialise(0)
+    learner = create_learner("maml", network, inner_lr=0.01, inner_steps=steps, first_order=first_order)
+    g = torch.Generator().manual_seed(0)
+    support, query = (
+        Examples(torch.randn(n, 3, size, size, generator=g), torch.arange(n) % 5) for n in (5, 5 * queries)
+    )
+    episode = Episode(support, query, "made", tuple("abcde"), (np.arange(5), np.arange(5, 5 + 5 * queries)))
+    psi = network.psi()
+
+    def through(switch: str) -> None:
+        os.environ["ROTOGBML_FUSED"] = switch
+        learner.meta_gradient(psi, learner.prepare(psi, episode))
+
+    return {"stock": lambda: through("0"), "fused": lambda: through("1"), "again": lambda: through("0")}
+
+
+def compare(ways: Ways, seconds: float, least: int) -> dict[str, float]:
+    """Return seconds of stock, and the ratios with their range, from all rounds that fit ``seconds``, or ``least``."""
+    for way in ways.values():
+        way()
+    began, spent = time.process_time(), []
+    while len(spent) < least or time.process_time() - began < seconds:
+        times = {}
+        for name, way in ways.items():
+            start = time.process_time()
+            way()
+            times[name] = time.process_time() - start
+        spent.append(times)
+    ratios = sorted(t["fused"] / t["stock"] for t in spent)
+    return {
+        "stock_s": statistics.median(t["stock"] for t in spent),
+        "ratio": statistics.median(ratios),
+        "low": ratios[len(ratios) // 10],
+        "high": ratios[-1 - len(ratios) // 10],
+        "stock_again": statistics.median(t["again"] / t["stock"] for t in spent),
+        "rounds": len(spent),
+    }
+
+
+def main() -> None:
+    """Run, print the table, write it."""
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    arguments.add_argument("--seconds", type=float, default=10, help="processor seconds a row, at least 5 rounds")
+    arguments.add_argument("--only", default="", help="rows whose name holds this")
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    rows: dict[str, Callable[[], Ways]] = {}
+    for shape in SHAPES:
+        for twice, what in ((False, "backward"), (True, "second derivative")):
+            rows[f"block {[*shape]}, {what}"] = lambda shape=shape, twice=twice: block(shape, twice)
+    for name, work in TASKS.items():
+        for first_order, what in ((True, "first order"), (False, "second order")):
+            rows[f"task {name}, {what}"] = lambda work=work, first=first_order: task(*work, first)
+    table = {}
+    print(f"{'':<66}{'stock ms':>9}{'fused':>7}   10-90 %      stock again")
+    for name, ways in rows.items():
+        if given.only not in name:
+            continue
+        row = table[name] = compare(ways(), given.seconds, 5)
+        spread = f"{row['low']:.3f}-{row['high']:.3f}"
+        numbers = f"{1e3 * row['stock_s']:9.2f}{row['ratio']:7.3f}   {spread}  {row['stock_again']:.3f}"
+        print(f"{name:<66}{numbers}", flush=True)
+    if not given.only:
+        RESULTS.mkdir(exist_ok=True)
+        record = {"cores": os.cpu_count(), "torch": torch.__version__, "table": table}
+        (RESULTS / "block.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""Batch norm, 2×2 max-pool and ReLU as one function, its first and second derivatives written out.
+
+For a map y [b, c, h, w], scale γ and shift β, every formula being one channel's (all are independent):
+
+    x̂ = (y − μ) r,   r = (σ² + ε)^−½,   μ, σ² over the M = given · h · w positions of the first ``given`` images
+    z = ReLU(max over 2×2 of (γ x̂ + β)),   s = γ r
+
+**Forward.** γ x̂ + β rises with y where γ > 0, falls where γ < 0 and is all ties where γ = 0: the winner is that of
+y · sign(γ), ties going to the first in scan order as in torch. So y is pooled as it is, the normalised map is never
+made, and scale, shift and ReLU work on a quarter of the positions. Rows and columns that pooling drops still count in μ
+and σ².
+
+**First derivative.** G is the gradient at z where z > 0, else 0; D is G put at the winners, zero in the other three of
+four positions; x̂_w are the winners' x̂. With B = ΣG and A = Σ G x̂_w (at the quarter size):
+
+    ∂β = B,   ∂γ = A,   ∂y = s D − [first images] s (B + A x̂) / M
+
+**Second derivative.** Let u, u_γ, u_β be what comes back to ∂y, ∂γ, ∂β, and Φ = ⟨u, ∂y⟩ + u_γ A + u_β B. With u_w the
+winners' u, P = Σ G u_w, and S₀ = Σu, S₁ = Σ u x̂ over the first images:
+
+    Φ = s K + u_γ A + u_β B,   K = P − (B S₀ + A S₁) / M
+    ∂Φ/∂G = s u_w + t x̂_w + u_β − s S₀ / M,   t = u_γ − s S₁ / M
+    ∂Φ/∂γ = r K
+
+Φ holds y in x̂ alone (in A and S₁) and in r = s / γ. The derivative at x̂ is e = t D − [first images] (s A / M) u, its
+sums are Σe = t B − s A S₀ / M and Σ e x̂ = t A − s A S₁ / M; μ and r move as in every batch norm, ∂r/∂y = −r² x̂ / M:
+
+    ∂Φ/∂y = r t D − [first images] (r/M) (s A u + Σe + x̂ (Σ e x̂ + s K))
+
+so both derivatives are a dense part, affine in y and u with one number a channel, and a sparse one at the winners. A
+pass over a large map takes some images at a time, which stay in cache from the dense part to the sparse one. ReLU and
+max-pool have no second derivative of their own. A third derivative is not written and raises.
+
+**Small maps** (``_LARGE``): calls cost more than passes do. z and the first derivative come from stock's own kernels,
+called without autograd between them, and are stock's to the bit; the second derivative is the one above, which is where
+nearly all of stock's time goes. Large maps equal stock to rounding (float64: 1e-12). Where two values of y differ by
+less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
+
+``ROTOGBML_FUSED=0`` in the environment turns all of this off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rotogbml.encoders.norm import EPS
+
+_CACHE_BYTES = 2 << 20
+"""A pass takes so much of y at a time, one image at least: 18–29 % off the whole at once (docs/log.md)."""
+
+_LARGE = 1 << 19
+"""From so many numbers in y on, fewer passes pay for more calls (docs/log.md)."""
+
+_TINY = 1 << 14
+"""With fewer numbers in y than this, stock is quicker in the second derivative too (docs/log.md).
+
+Between the two the second derivative gains and the first loses some 30 µs a block: a forward pass cannot know which
+will be asked for."""
+
+# Looked up once: on small maps that is worth some per cent.
+_max_pool = torch.ops.aten.max_pool2d_with_indices.default
+_unpool = torch.ops.aten.max_pool2d_with_indices_backward.default
+_threshold = torch.ops.aten.threshold_backward.default
+_norm_backward = torch.ops.aten.native_batch_norm_backward.default
+
+_POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)
+"""Window, stride, padding, dilation of every max-pool here, and no ceiling."""
+
+
+def fits(y: Tensor, weight: Tensor) -> bool:
+    """Say whether ``norm_pool_relu`` takes this map: on the CPU, one type of 32 or 64 bits, no transform of torch.func.
+
+    ``vmap`` and its kin need rules that are not written here; stock operators have them.
+    """
+    return (
+        os.environ.get("ROTOGBML_FUSED") != "0"
+        and y.device.type == "cpu"
+        and y.dtype in (torch.float32, torch.float64)
+        and weight.dtype == y.dtype
+        and y.ndim == 4
+        and min(y.shape[2:]) >= 2
+        and y.numel() >= _TINY
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def norm_pool_relu(y: Tensor, weight: Tensor, bias: Tensor, given: int) -> Tensor:
+    """Return z [b, c, h // 2, w // 2], channels last, of y [b, c, h, w]; the map must be one that ``fits``.
+
+    Args:
+        y: a convolution's output, quickest channels last.
+        weight: γ, [c].
+        bias: β, [c].
+        given: so many first images, 1 … b, give μ and σ²; b is batch norm.
+    """
+    return _NormPoolRelu.apply(y, weight, bias, given)
+
+
+class _NormPoolRelu(torch.autograd.Function):
+    """z of (y, γ, β)."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, given: int) -> Tensor:
+        best = None
+        if given == len(y) and y.numel() < _LARGE:
+            image = _channels_last(y)
+            normed, mean, r = torch.native_batch_norm(image, weight, bias, None, None, True, 0.0, EPS)
+            z, where = _max_pool(normed, *_POOL)
+            z.relu_()
+        else:
+            rows = _rows(y)
+            # Over rows or a map in this layout this kernel alone is quick and does not subtract large squares.
+            mean, variance = torch.batch_norm_update_stats(_map(rows[:given]), None, None, 0.0)
+            r = (variance + EPS).rsqrt_()
+            best, where = _pool(rows, weight)
+            scale = weight * r
+            z = _map(torch.addcmul(bias - mean * scale, best, scale).relu_())
+        ctx.given = given
+        ctx.save_for_backward(y, weight, best, where, z, mean, r)
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (g,) = gradients
+        # ``_Gradient`` is only needed where a second derivative may be asked for.
+        first = _Gradient.apply if torch.is_grad_enabled() else _first
+        y, weight, best, where, z, mean, r = ctx.saved_tensors
+        return (*first(g, y, weight, ctx.given, best, where, z.detach(), mean, r), None)
+
+
+class _Gradient(torch.autograd.Function):
+    """(∂y, ∂γ, ∂β) of (g, y, γ): the first derivative, itself differentiable once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, g: Tensor, y: Tensor, weight: Tensor, given: int, *held: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        at_y, A, B = _first(g, y, weight, given, *held)
+        ctx.given = given
+        ctx.save_for_backward(g, y, weight, A, B, *held)
+        return at_y, A, B
+
+    @staticmethod
+    def backward(ctx: Any, *u: Tensor) -> tuple[Tensor | None, ...]:
+        return (*_Second.apply(*u, ctx.given, *ctx.saved_tensors), *[None] * 6)
+
+
+class _Second(torch.autograd.Function):
+    """What comes back to (g, y, γ) through ``_Gradient``.
+
+    A function only so that a third derivative raises whichever input it is asked for. torch's ``once_differentiable``
+    cuts the graph there, and ``autograd.grad`` would pass by in silence with the rest of the sum.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, u: Tensor, u_weight: Tensor, u_bias: Tensor, given: int, *held: Any
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        g, y, weight, A, B, best, where, z, mean, r = held
+        rows, u, G = _rows(y), _rows(u), _rows(_threshold(_channels_last(g), z, 0))
+        best = _winners(rows, where) if best is None else best
+        u_best = _winners(u, where)
+        M = given * rows.shape[1] * rows.shape[2]
+        s = weight * r
+        S0, S1 = _sums(u[:given], rows[:given], mean, r)
+        P, _ = _sums(G * u_best, best, mean, r)
+        K = P - (B * S0 + A * S1) / M
+        t = u_weight - s * S1 / M
+        at_best = t * r
+        at_G = torch.addcmul(u_bias - s * S0 / M - at_best * mean, best, at_best).addcmul_(u_best, s)
+        along = s * A / -M
+        slope = (t * A + along * S1 + s * K) * r.square() / -M
+        level = (t * B + along * S0) * r / -M - slope * mean
+        at_y = _dense_and_winners(rows, given, slope, level, G * at_best, where, (u, along * r))
+        return _threshold(_map(at_G), z, 0), _map(at_y), r * K
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError("conv4's fused block has no third derivative: set ROTOGBML_FUSED=0 in the environment")
+
+
+def _first(g: Tensor, y: Tensor, weight: Tensor, given: int, *held: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ∂y, ∂γ = A and ∂β = B; as stock's own kernels have them where the winners' y is not held."""
+    best, where, z, mean, r = held
+    G = _threshold(_channels_last(g), z, 0)
+    if best is None:
+        y = _channels_last(y)
+        D = _unpool(G, y, *_POOL, where)
+        every = [True, True, True]
+        at_y, A, B = _norm_backward(D, y, weight, None, None, mean, r, True, EPS, every)
+        return at_y, A, B
+    rows, at_z = _rows(y), _rows(G)
+    B, A = _sums(at_z, best, mean, r)
+    M = given * rows.shape[1] * rows.shape[2]
+    s = weight * r
+    slope = s * r * A / -M
+    level = s * B / -M - slope * mean
+    return _map(_dense_and_winners(rows, given, slope, level, at_z * s, where)), A, B
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[b, c, h, w] → [b, h, w, c], contiguous; of a map that is channels last it is the same memory."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """The same map in the layout that all kernels here are quick in."""
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _map(rows: Tensor) -> Tensor:
+    """[b, h, w, c] → [b, c, h, w], the same memory."""
+    return rows.permute(0, 3, 1, 2)
+
+
+def _groups(rows: Tensor) -> Iterator[slice]:
+    """Yield slices of images that are small enough for the cache, one image at least."""
+    images = max(1, _CACHE_BYTES // (rows[0].numel() * rows.element_size()))
+    for first in range(0, len(rows), images):
+        yield slice(first, first + images)
+
+
+def _pool(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y at the winner of each 2×2 window, [b, h/2, w/2, c], and where it is in h · w, [b, c, h/2, w/2]."""
+    if not bool((weight <= 0).any()):
+        best, where = _max_pool(_map(rows), *_POOL)
+        return _rows(best), where
+    _, where = _max_pool(_map(rows * weight.sign()), *_POOL)
+    return _winners(rows, where), where
+
+
+def _winners(rows: Tensor, where: Tensor) -> Tensor:
+    """Return what stands at the winners: [b, h, w, c] → [b, h/2, w/2, c]."""
+    at = _rows(where)
+    return rows.flatten(1, 2).gather(1, at.flatten(1, 2)).view_as(at)
+
+
+def _at_winners(values: Tensor, rows: Tensor, where: Tensor) -> Tensor:
+    """Put values [b, h/2, w/2, c] at the winners, zero elsewhere: [b, c, h, w], channels last."""
+    return _unpool(_map(values), _map(rows), *_POOL, where)
+
+
+def _sums(d: Tensor, x: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Σ d and Σ d (x − mean) r over all rows of [b, h, w, c]: [c] each.
+
+    They are what batch norm's own derivative by shift and scale is, in one pass and centred before they are summed.
+    """
+    wanted = [False, True, True]
+    _, along, plain = _norm_backward(_map(d), _map(x), None, None, None, mean, r, True, EPS, wanted)
+    return plain, along
+
+
+def _dense_and_winners(
+    rows: Tensor,
+    given: int,
+    slope: Tensor,
+    level: Tensor,
+    at_winners: Tensor,
+    where: Tensor,
+    more: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return slope · y + level (+ along · u) in the first ``given`` images, 0 in the others, more at the winners.
+
+    Args:
+        rows: y, [b, h, w, c].
+        given: images of the dense part.
+        slope: [c].
+        level: [c].
+        at_winners: what is added, [b, h/2, w/2, c].
+        where: where, as of ``_pool``.
+        more: u, [b, h, w, c], and along, [c].
+    """
+    result = torch.empty_like(rows)
+    for some in _groups(rows):
+        part, inside = result[some], max(given - some.start, 0)
+        dense = torch.addcmul(level, rows[some][:inside], slope, out=part[:inside])
+        if more is not None:
+            u, along = more
+            dense.addcmul_(u[some][:inside], along)
+        part[inside:].zero_()
+        part.add_(_rows(_at_winners(at_winners[some], rows[some], where[some])))
+    return result
