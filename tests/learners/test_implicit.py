@@ -106,7 +106,7 @@ def test_it_stops_by_the_true_residual_and_says_that_it_converged(dense: Dense, 
 
 def test_negative_curvature_is_told_and_the_gradient_stays_finite() -> None:
     """λ far below the most negative eigenvalue of H, which the state it starts from has: see the dense H."""
-    o = outcome(lam=1e-3, inner_steps=0)
+    o = outcome(lam=1e-3, inner_steps=1, inner_lr=1e-12)
     assert o.notes["cg_negative_curvature"] == 1.0
     assert o.notes["cg_unconverged"] == 1.0
     assert flat(o).isfinite().all()
