@@ -55,3 +55,9 @@ def test_the_readme_has_commands_a_picture_and_a_table() -> None:
 def test_links_lead_somewhere(page: str) -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         assert (ROOT / page).parent.joinpath(link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_table_is_missing(page: str) -> None:
+    """What a number or a table was to be put in place of."""
+    assert not re.search(r"\bTABLE_[A-Z]+|\b[A-Z]+_(TABLE|TEXT)\b", (ROOT / page).read_text(encoding="utf-8"))
