@@ -196,8 +196,7 @@ def _norm(method: Method) -> str:
     if not isinstance(method, Adapted):
         return "none"
     learner = method.learner
-    norm = learner.network.encoder.norm
-    return norm + (", each query beside the support" if learner.alone and norm in ("batch", "as given") else "")
+    return learner.network.encoder.norm + (", each query beside the support" if learner.judges_alone else "")
 
 
 def _pairs(

@@ -51,10 +51,7 @@ class Displacement:
         update = self.inner.rule()
         *before, last = self.inner.batches(whole, steps)
         for t, batch in enumerate(before):
-            params = moving("all", state)
-            loss = whole.on(batch).support_loss(state, t)
-            gradients = dict(zip(params, torch.autograd.grad(loss, list(params.values())), strict=True))
-            state = leaves(moved(state, update(params, gradients)))
+            state = self.inner.step(whole, state, batch, t, update)
         z = whole.on(last).bare_support_features(state.theta, steps - 1)
         at = state
 

@@ -85,6 +85,11 @@ class Learner:
     outer_scale: float = 1.0
     alone: bool = False
 
+    @property
+    def judges_alone(self) -> bool:
+        """Whether ``alone`` says anything: under the other norms a query depends on no other one anyway."""
+        return self.alone and self.network.encoder.norm in ("batch", "as given")
+
     def at(self, progress: float) -> Learner:
         """Return the learner as it is when that share of training, 0 … 1, is done."""
         method = self.method.at(progress)
@@ -155,9 +160,7 @@ class Learner:
         adapted = self._end(problem, leaves(psi), self.test_steps, create_graph=False)
         t = self.test_steps if self.group_moves_encoder else 0
         with torch.no_grad():
-            # Under the other policies a query depends on no other one anyway.
-            alone = self.alone and self.network.encoder.norm in ("batch", "as given")
-            z = self._alone(problem, adapted, t) if alone else problem.query_features(adapted.theta, t)
+            z = self._alone(problem, adapted, t) if self.judges_alone else problem.query_features(adapted.theta, t)
             return self.network.logits(adapted.phi, z)
 
     def where_it_explodes(

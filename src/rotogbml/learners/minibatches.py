@@ -12,9 +12,13 @@ from torch import Tensor
 
 from rotogbml.episodes import Examples
 from rotogbml.learners.descent import Moving, moved, moving
+from rotogbml.learners.meta_gradient import leaves
 from rotogbml.learners.network import Psi
 from rotogbml.learners.problem import Problem
 from rotogbml.seeds import numpy_generator
+
+Rule = Callable[[Moving, Moving], Moving]
+"""One task's update: parameters and gradients in, parameters out."""
 
 _BETA2, _EPSILON = 0.999, 1e-8
 
@@ -46,7 +50,7 @@ class Minibatches:
             rows, order = torch.from_numpy(order[:size]).to(y.device), order[size:]
             yield Examples(x[rows], y[rows])
 
-    def rule(self) -> Callable[[Moving, Moving], Moving]:
+    def rule(self) -> Rule:
         """Return one task's update, parameters and gradients in, parameters out; it remembers what Adam needs."""
         second: Moving = {}
         count = 0
@@ -70,9 +74,12 @@ class Minibatches:
         psi, update = start, self.rule()
         yield psi
         for t, batch in enumerate(self.batches(problem, steps)):
-            params = moving("all", psi)
-            loss = problem.on(batch).support_loss(psi, t)
-            gradients = torch.autograd.grad(loss, list(params.values()))
-            after = update(params, dict(zip(params, gradients, strict=True)))
-            psi = moved(psi, {key: p.detach().requires_grad_() for key, p in after.items()})
+            psi = self.step(problem, psi, batch, t, update)
             yield psi
+
+    def step(self, problem: Problem, psi: Psi, batch: Examples, t: int, update: Rule) -> Psi:
+        """Return ψ^{t+1} from ψ^t by one minibatch, as leaves."""
+        params = moving("all", psi)
+        loss = problem.on(batch).support_loss(psi, t)
+        gradients = torch.autograd.grad(loss, list(params.values()))
+        return leaves(moved(psi, update(params, dict(zip(params, gradients, strict=True)))))
