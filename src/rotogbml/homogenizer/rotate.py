@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -41,6 +42,21 @@ def rotate_features(z: Tensor, γ: Tensor) -> Tensor:
 def pull_back(u: Tensor, γ: Tensor) -> Tensor:
     """Return ∇_z L = γᵀ ∇_ẑ L, what reaches the encoder, for u [m] or [q, m]; the shape of u."""
     return rotate_features(u.reshape(-1, u.shape[-1]), γ.T).reshape(u.shape)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """γ [d, d] as learners take it, on rows [b, m]."""
+
+    γ: Tensor
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return γ z of each row."""
+        return rotate_features(z, self.γ)
+
+    def back(self, u: Tensor) -> Tensor:
+        """Return γᵀ u of each row."""
+        return pull_back(u, self.γ)
 
 
 class Rotate:

@@ -72,6 +72,8 @@ class Learner:
         group_moves_encoder: whether θ adapts; else its per-step statistics stay at step 0.
         outer_scale: what the outer step size is multiplied by (Reptile's τη, 1 elsewhere).
         alone: at test a query is judged beside the support alone, not beside other queries.
+        isotropic: all numbers of a tensor adapt at one rate, so that a rotation of the features may as well be one of
+            the head (``Problem.turn_head``).
     """
 
     name: str
@@ -84,6 +86,7 @@ class Learner:
     group_moves_encoder: bool = True
     outer_scale: float = 1.0
     alone: bool = False
+    isotropic: bool = True
 
     @property
     def judges_alone(self) -> bool:
@@ -117,12 +120,14 @@ class Learner:
         self, psi: Psi, episode: Episode, drop: Masks | None = None, rotate_support: Rotation | None = None
     ) -> Prepared:
         """Adapt to the support (eq. 4: unrotated, unless a rotation is given) and compute the query features."""
-        problem = Problem.of(self.network, episode, drop, rotate_support)
-        return self.method.prepare(problem, psi, self.inner_steps)
+        turned = rotate_support is not None and self.isotropic
+        problem = Problem.of(self.network, episode, drop, rotate_support, turned)
+        return replace(self.method.prepare(problem, psi, self.inner_steps), turned=turned)
 
     def meta_gradient(self, psi: Psi, task: Prepared, rotate: Rotation | None = None) -> Outcome:
         """Return L_i(c_{φ^τ}(γ z)) and, from one backward, its gradients at ψ, at α and at ẑ (eq. 3)."""
-        rotated = [point.z if rotate is None else rotate(point.z) for point in task.points]
+        turn = None if task.turned else rotate
+        rotated = [point.z if turn is None else turn(point.z) for point in task.points]
         logits = [self.network.logits(point.phi, z) for point, z in zip(task.points, rotated, strict=True)]
         losses = [self.network.loss(scores, task.y) for scores in logits]
         if len(losses) == 1:
@@ -132,14 +137,16 @@ class Learner:
         found = torch.autograd.grad(loss, [*task.at, *rotated], materialize_grads=True)
         gradients = task.pull_back(found[: len(task.at)])
         # the loss is a mean over queries: the sum of its gradients is the mean of each query's own
-        at_z = [g.sum(0) for g in found[len(task.at) :]]
+        u = torch.stack([g.sum(0) for g in found[len(task.at) :]]).sum(0)
+        if task.turned and rotate is not None:
+            u = rotate(u[None])[0]
         return Outcome(
             loss=loss.detach(),
             accuracy=accuracy(logits[-1], task.y),
             theta_gradient=gradients.theta,
             phi_gradient=gradients.phi,
             alpha_gradient=gradients.alpha,
-            feature_gradient=at_z[0] if len(at_z) == 1 else torch.stack(at_z).sum(0),
+            feature_gradient=u,
             seen=task.seen,
             notes=gradients.notes,
         )

@@ -15,7 +15,6 @@ need to move falls out of the one backward. All parts off, what is left is the p
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from rotogbml.encoders import update_running
 from rotogbml.encoders.isi import Masks
 from rotogbml.episodes import Episode
 from rotogbml.errors import RotogbmlError
-from rotogbml.homogenizer import Plain, TaskStatistics, pull_back, rotate_features
+from rotogbml.homogenizer import Plain, TaskStatistics, Turn, pull_back
 from rotogbml.learners import Outcome, Psi, Rotation
 from rotogbml.seeds import derive
 from rotogbml.training.assemble import Parts
@@ -127,7 +126,7 @@ def _masks(parts: Parts, n: int, step: int) -> Iterator[Masks | None]:
 
 
 def _rotations(gammas: list[Tensor] | None, n: int) -> list[Rotation | None]:
-    return [None] * n if gammas is None else [partial(rotate_features, γ=γ) for γ in gammas]
+    return [None] * n if gammas is None else [Turn(γ) for γ in gammas]
 
 
 def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> tuple[Tensor, Tensor]:
