@@ -25,6 +25,7 @@ from rotogbml import seeds
 from rotogbml.config import IsiConfig
 from rotogbml.encoders.patches import self_information_density
 from rotogbml.errors import UsageError
+from rotogbml.native import passes
 
 
 class Isi:
@@ -115,9 +116,8 @@ class Masks:
                 # The support's images come again in every inner step: what is known of them is worked out once. Maps
                 # inside the network never do, and would keep their pass's graph alive.
                 self.known[layer] = (x, probability)
-        kept = bernoulli(probability, z.shape[1], self.bits).logical_not_()
         # A product in z's own type and layout is five times as fast as masked_fill, forward and backward.
-        return z * kept.to(z.device, z.dtype)
+        return z * kept(probability, z, self.bits)
 
 
 def min_pool(q: Tensor, out_hw: tuple[int, int]) -> Tensor:
@@ -142,27 +142,29 @@ def min_pool(q: Tensor, out_hw: tuple[int, int]) -> Tensor:
     return pooled.neg()
 
 
-def bernoulli(probability: Tensor, channels: int, bits: np.random.BitGenerator) -> Tensor:
-    """Draw each neuron's fate: bool [b, channels, h, w], true with ``probability`` [b, h, w].
+def kept(probability: Tensor, z: Tensor, bits: np.random.BitGenerator) -> Tensor:
+    """Return 0 where a neuron of z [b, c, h, w] is dropped, with ``probability`` [b, h, w], else 1, like z.
 
     Sixteen random bits a neuron, a quarter of the cost of a random float. The threshold of a position is rounded
     up or down at random so that its expectation is exact: the marginal probability of every neuron is
     ``probability`` to 2⁻³² and no event of probability below 2⁻¹⁶ is lost; 0 and 1 are certain.
     """
-    b, h, w = probability.shape
+    b, channels, h, w = z.shape
     n, positions = b * channels * h * w, b * h * w
     raw = bits.random_raw(-(-n // 4) + -(-positions // 2))
     # Channels last, as the encoders compute: a mask of another layout costs three times its own making.
     fates = raw[: -(-n // 4)].view(np.uint16)[:n].reshape(b, h, w, channels)
     dither = raw[-(-positions // 2) :].view(np.uint32)[:positions].reshape(b, h, w)
     scaled = np.nan_to_num(probability.double().cpu().numpy()) * 65536.0
-    threshold = np.floor(scaled + dither / 2.0**32).astype(np.uint32)
-    dropped = fates < threshold.astype(np.uint16)[..., None]
+    threshold = np.floor(scaled + dither / 2.0**32).astype(np.int32)
+    if passes.takes(z):
+        return passes.kept(torch.from_numpy(fates.view(np.int16)), torch.from_numpy(threshold), z)
+    alive = fates >= threshold.astype(np.uint16)[..., None]
     certain = threshold == 65536
     if certain.any():
         # 65536 does not fit sixteen bits.
-        dropped |= certain[..., None]
-    return torch.from_numpy(dropped).permute(0, 3, 1, 2)
+        alive &= ~certain[..., None]
+    return torch.from_numpy(alive).permute(0, 3, 1, 2).to(z.device, z.dtype)
 
 
 def _resolved(config: IsiConfig, name: str) -> Any:
