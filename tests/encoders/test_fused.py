@@ -32,6 +32,7 @@ WAYS = {"compiled": ALWAYS, "large": ALWAYS, "small": NEVER}
 
 def take(way: str, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(fused, "_LARGE", WAYS[way])
+    patch.setattr(fused, "_COMPILED", 0)
     if way != "compiled":
         patch.setattr("rotogbml.native.passes.library", lambda: None)
     elif not available():

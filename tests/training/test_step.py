@@ -55,6 +55,7 @@ def test_with_all_parts_off_it_is_plain_maml_to_the_bit(
     """
     monkeypatch.setenv("ROTOGBML_FUSED", "0" if block == "stock" else "1")
     monkeypatch.setattr(fused, "_TINY", 0)
+    monkeypatch.setattr(fused, "_COMPILED", 0)
     if block == "large":
         monkeypatch.setattr(fused, "_LARGE", 0)
     if block != "compiled":

@@ -30,12 +30,12 @@ sums are Σe = t B − s A S₀ / M and Σ e x̂ = t A − s A S₁ / M; μ and 
 so both derivatives are a dense part, affine in y and u with one number a channel, and a sparse one at the winners.
 ReLU and max-pool have no second derivative of their own. A third derivative is not written and raises.
 
-**Passes.** Where a C compiler is at hand each of these is one pass over the map (``native/fused.c``). Without, torch's
-operators do them: over a large map some images at a time, which stay in cache from the dense part to the sparse one. On
-small maps (``_LARGE``) calls cost more than passes do: z and the first derivative then come from stock's own kernels,
-called without autograd between them, and are stock's to the bit; the second derivative is the one above, which is where
-nearly all of stock's time goes. All else equals stock to rounding (float64: 1e-12). Where two values of y differ by
-less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
+**Passes.** Where a C compiler is at hand each of these is one pass over a map of some size (``native/fused.c``,
+``_COMPILED``). Else torch's operators do them: over a large map some images at a time, which stay in cache from the
+dense part to the sparse one. On small maps (``_LARGE``) calls cost more than passes do: z and the first derivative then
+come from stock's own kernels, called without autograd between them, and are stock's to the bit; the second derivative
+is the one above, which is where nearly all of stock's time goes. All else equals stock to rounding (float64: 1e-12).
+Where two values of y differ by less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
 
 ``ROTOGBML_FUSED=0`` in the environment turns all of this off, ``ROTOGBML_NATIVE=0`` what is compiled.
 """
@@ -57,6 +57,9 @@ _CACHE_BYTES = 2 << 20
 
 _LARGE = 1 << 19
 """From so many numbers in y on, fewer passes pay for more calls (docs/log.md)."""
+
+_COMPILED = 1 << 17
+"""From so many numbers in y on, a compiled pass is worth its call (docs/log.md)."""
 
 _TINY = 1 << 14
 """With fewer numbers in y than this, stock is quicker in the second derivative too (docs/log.md).
@@ -109,7 +112,7 @@ class _NormPoolRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, given: int) -> Tensor:
         best = None
-        if passes.takes(y):
+        if y.numel() >= _COMPILED and passes.takes(y):
             best, where, mean, variance = passes.pool(_rows(y), weight.sign(), given)
             r = (variance + EPS).rsqrt_()
             z = _affine_relu(best, weight, bias, mean, r)
@@ -263,7 +266,7 @@ def _sums(d: Tensor, x: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor
 
     They are what batch norm's own derivative by shift and scale is, in one pass and centred before they are summed.
     """
-    if passes.takes(x):
+    if x.numel() >= _COMPILED and passes.takes(x):
         plain, along = passes.sums(d, x, mean)
         return plain.to(x.dtype), (along * r).to(x.dtype)
     wanted = [False, True, True]

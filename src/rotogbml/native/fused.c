@@ -144,48 +144,60 @@ void NAME(winners)(const REAL *restrict y, const uint8_t *restrict where, ptrdif
             }
 }
 
-static inline void NAME(dense_row)(const REAL *restrict y, const REAL *restrict u, const REAL *restrict slope,
-                                   const REAL *restrict level, const REAL *restrict along, ptrdiff_t pixels,
-                                   ptrdiff_t c, REAL *restrict out)
+/* One pixel: what is dense, then what is put at winners; `dense` and `u` are known where it is inlined. */
+static inline __attribute__((always_inline)) void NAME(pixel)(const REAL *restrict y, const REAL *restrict u,
+                                                             const REAL *restrict slope, const REAL *restrict level,
+                                                             const REAL *restrict along,
+                                                             const REAL *restrict at_winners,
+                                                             const uint8_t *restrict where, int place, ptrdiff_t c,
+                                                             int dense, REAL *restrict out)
 {
-    for (ptrdiff_t j = 0; j < pixels * c; j += c)
-        if (u)
-            for (ptrdiff_t k = 0; k < c; k++)
-                out[j + k] = slope[k] * y[j + k] + level[k] + along[k] * u[j + k];
-        else
-            for (ptrdiff_t k = 0; k < c; k++)
-                out[j + k] = slope[k] * y[j + k] + level[k];
+    for (ptrdiff_t k = 0; k < c; k++) {
+        REAL value = 0;
+        if (dense)
+            value = slope[k] * y[k] + level[k];
+        if (dense && u)
+            value += along[k] * u[k];
+        if (where)
+            value += where[k] == place ? at_winners[k] : 0;
+        out[k] = value;
+    }
+}
+
+static inline __attribute__((always_inline)) void NAME(image)(const REAL *y, const REAL *u, const REAL *slope,
+                                                             const REAL *level, const REAL *along,
+                                                             const REAL *at_winners, const uint8_t *where, ptrdiff_t h,
+                                                             ptrdiff_t w, ptrdiff_t c, int dense, REAL *out)
+{
+    const ptrdiff_t H = h / 2, W = w / 2;
+    for (ptrdiff_t i = 0; i < h; i++) {
+        const ptrdiff_t windows = i / 2 < H ? W : 0;
+        for (ptrdiff_t j = 0; j < 2 * windows; j++) {
+            const ptrdiff_t here = (i * w + j) * c, at = (i / 2 * W + j / 2) * c;
+            NAME(pixel)(y + here, u ? u + here : 0, slope, level, along, at_winners + at, where + at,
+                        (int)(2 * (i % 2) + j % 2), c, dense, out + here);
+        }
+        for (ptrdiff_t j = 2 * windows; j < w; j++) {
+            const ptrdiff_t here = (i * w + j) * c;
+            NAME(pixel)(y + here, u ? u + here : 0, slope, level, along, 0, 0, 0, c, dense, out + here);
+        }
+    }
 }
 
 /* out = slope y + level (+ along u, where u is given) in the first `given` images, 0 in the others; more at winners. */
-void NAME(dense_and_winners)(const REAL *restrict y, const REAL *restrict u, const REAL *restrict slope,
-                             const REAL *restrict level, const REAL *restrict along, const REAL *restrict at_winners,
-                             const uint8_t *restrict where, ptrdiff_t given, ptrdiff_t b, ptrdiff_t h, ptrdiff_t w,
-                             ptrdiff_t c, REAL *restrict out)
+void NAME(dense_and_winners)(const REAL *y, const REAL *u, const REAL *slope, const REAL *level, const REAL *along,
+                             const REAL *at_winners, const uint8_t *where, ptrdiff_t given, ptrdiff_t b, ptrdiff_t h,
+                             ptrdiff_t w, ptrdiff_t c, REAL *out)
 {
-    const ptrdiff_t H = h / 2, W = w / 2;
-    for (ptrdiff_t image = 0; image < b; image++)
-        for (ptrdiff_t i = 0; i < h; i++) {
-            const ptrdiff_t row = (image * h + i) * w * c;
-            if (image < given)
-                NAME(dense_row)(y + row, u ? u + row : 0, slope, level, along, w, c, out + row);
-            else
-                for (ptrdiff_t k = 0; k < w * c; k++)
-                    out[row + k] = 0;
-            if (i / 2 >= H)
-                continue;
-            const int first = i % 2 ? 2 : 0; /* this row's places in a window: 0 and 1, or 2 and 3 */
-            for (ptrdiff_t j = 0; j < W; j++) {
-                const ptrdiff_t at = ((image * H + i / 2) * W + j) * c;
-                REAL *left = out + row + 2 * j * c, *right = left + c;
-                for (ptrdiff_t k = 0; k < c; k++) {
-                    const REAL v = at_winners[at + k];
-                    const int place = (int)where[at + k] - first;
-                    left[k] += place == 0 ? v : 0;
-                    right[k] += place == 1 ? v : 0;
-                }
-            }
-        }
+    const ptrdiff_t whole = h * w * c, quarter = (h / 2) * (w / 2) * c;
+    for (ptrdiff_t i = 0; i < b; i++, y += whole, out += whole, at_winners += quarter, where += quarter) {
+        if (i >= given)
+            NAME(image)(y, 0, slope, level, along, at_winners, where, h, w, c, 0, out);
+        else if (u)
+            NAME(image)(y, u + i * whole, slope, level, along, at_winners, where, h, w, c, 1, out);
+        else
+            NAME(image)(y, 0, slope, level, along, at_winners, where, h, w, c, 1, out);
+    }
 }
 
 #endif
