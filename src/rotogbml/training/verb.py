@@ -157,6 +157,8 @@ def computing(threads: int | None, accelerator: str, folder: RunFolder) -> torch
                 "accelerator is cuda, but torch sees no such GPU here: leave --accelerator out, or take cpu"
             )
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        # float32 means float32: TF32 keeps ten bits of the mantissa, and torch's default is on for convolutions.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     fabric = Fabric(accelerator=accelerator, devices=1)
     fabric.launch()
     return fabric.device
