@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rotogbml.config import EncoderConfig, LearnerConfig
+from rotogbml.config import EncoderConfig, EpisodeConfig, LearnerConfig
 from rotogbml.learners import list_learners
 from rotogbml.training.assemble import Parts, assemble
 from rotogbml.training.step import meta_step
@@ -51,8 +51,8 @@ def test_a_step_is_the_cpus(configure: Callable, learner: str, dtype: torch.dtyp
 def test_train_on_a_gpu(pack: Path, tmp_path: Path) -> None:
     import rotogbml
 
-    report = rotogbml.train(
-        [str(pack)], str(tmp_path / "run"), steps=3, accelerator="cuda", holdout=[], encoder=EncoderConfig(width=4)
-    )
+    task = EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3)
+    small = {"holdout": [], "episodes": task, "encoder": EncoderConfig(width=4)}
+    report = rotogbml.train([str(pack)], str(tmp_path / "run"), steps=3, accelerator="cuda", **small)
     assert report.steps == 3
     assert not torch.backends.cudnn.allow_tf32
