@@ -61,10 +61,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except RotogbmlError as error:
-        print(f"rotogbml: {' '.join(str(error).split())}", file=sys.stderr)
+        if not error.silent:
+            print(f"rotogbml: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        print(f"rotogbml: {str(stop) or 'interrupted'}", file=sys.stderr)
+        if not getattr(stop, "silent", False):
+            print(f"rotogbml: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -16,6 +16,7 @@ from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.homogenizer import Homogenizer, create_homogenizer
 from rotogbml.learners import Learner, Network, create_head, create_learner
 from rotogbml.sources.packed import PackedSource, open_pack
+from rotogbml.training.ranks import ALONE, Ranks
 from rotogbml.training.validation import Validation
 
 GLYPHS = "glyphs"
@@ -94,6 +95,8 @@ class Parts:
     isi: Isi | None
     validation: Validation
     device: torch.device
+    ranks: Ranks = ALONE
+    """The processes that share the tasks."""
 
     def at(self, progress: float) -> Parts:
         """Return the parts as they are when that share of training, 0 … 1, is done: some learners anneal."""
@@ -119,7 +122,7 @@ def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -
     return create_learner(c.name, network, **options)
 
 
-def assemble(config: RunConfig, device: torch.device) -> Parts:
+def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> Parts:
     """Open the sources and build every part; the network stands on ``device``, ω and γ on the CPU.
 
     Raises:
@@ -165,7 +168,7 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
             f"isi.layers is {isi.layers}, but {config.encoder.name} has {learner.network.encoder.layers}: "
             "give fewer, or 'all'"
         )
-    return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
+    return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device, ranks)
 
 
 def _check_norm(config: RunConfig) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write
 from rotogbml.homogenizer.conflict import by_pair, cosines
+from rotogbml.training.ranks import ALONE, Ranks
 
 KINDS = ("encoder", "feature_before", "feature_after")
 """Gradients whose cosines are logged for each pair of sources."""
@@ -30,7 +33,7 @@ class StepRecord:
     """‖∇_θ L_i‖."""
     omega: list[float]
     encoder: Tensor
-    """[N, P] ∇_θ L_i as it reaches the encoder."""
+    """[N, P] ∇_θ L_i as it reaches the encoder; of several processes, the columns that this one holds."""
     feature_before: Tensor
     """[N, m] feature gradients without γ."""
     feature_after: Tensor
@@ -38,20 +41,18 @@ class StepRecord:
     notes: dict[str, float] = field(default_factory=dict)
     """What the learner has to say of its meta-gradients, averaged over tasks."""
 
-    def gradients(self) -> dict[str, Tensor]:
-        """Return the three kinds of gradient that are compared between sources."""
-        return dict(zip(KINDS, (self.encoder, self.feature_before, self.feature_after), strict=True))
-
 
 class Recorder:
     """Averages steps over an interval and appends one line of metrics for each.
 
     Its unfinished interval and the length of the file are part of a checkpoint (``state_dict``), so that a resumed
-    run writes the very bytes of an uninterrupted one.
+    run writes the very bytes of an uninterrupted one. Of several processes the first alone keeps and writes; the others
+    give their share of the cosines of encoder gradients, of which each holds some columns.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ranks: Ranks = ALONE) -> None:
         self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.ranks = ranks
         self.bytes = 0
         self._reset()
 
@@ -64,6 +65,9 @@ class Recorder:
 
     def add(self, record: StepRecord) -> None:
         """Take one step into the running interval."""
+        compared = {"encoder": self._encoder(record)}
+        if not self.ranks.first:
+            return
         n = len(record.sources)
         self.steps += 1
         self.loss += sum(record.losses) / n
@@ -77,11 +81,24 @@ class Recorder:
                 sums[name] = sums.get(name, 0) + part
         for name, value in record.notes.items():
             self.notes[name] = self.notes.get(name, 0.0) + value
-        for kind, vectors in record.gradients().items():
-            for pair, values in by_pair(cosines(vectors), record.sources).items():
+        for kind, vectors in (("feature_before", record.feature_before), ("feature_after", record.feature_after)):
+            compared[kind] = _sums(cosines(vectors), record.sources)
+        for kind, pairs in compared.items():
+            for pair, (sum_of_step, count_of_step) in pairs.items():
                 sums = self.by_pair.setdefault(json.dumps(pair), {})
                 total, count = sums.get(kind, (0.0, 0))
-                sums[kind] = (total + sum(values), count + len(values))
+                sums[kind] = (total + sum_of_step, count + count_of_step)
+
+    def _encoder(self, record: StepRecord) -> dict[tuple[str, str], tuple[float, int]]:
+        """Return the cosines of encoder gradients, summed by pair of sources.
+
+        A cosine is a sum over columns, so that only the sums by pair travel: the bytes do not grow with N².
+        """
+        if self.ranks.world == 1:
+            return _sums(cosines(record.encoder), record.sources)
+        shares = _sums(share_of_cosines(record.encoder, record.norms), record.sources)
+        totals = self.ranks.sum([share for share, _ in shares.values()])
+        return {pair: (total, count) for (pair, (_, count)), total in zip(shares.items(), totals, strict=True)}
 
     def line(self, step: int, omega: dict[str, float]) -> dict[str, Any]:
         """Return the interval's averages and begin the next one."""
@@ -145,11 +162,13 @@ class Recorder:
             raise cannot_write(self.metrics, error) from error
 
     def rewind(self) -> None:
-        """Cut off what stands in the metrics file beyond this recorder's state.
+        """Cut off what stands in the metrics file beyond this recorder's state; the first process does.
 
         Raises:
             RotogbmlError: the file is shorter than that.
         """
+        if not self.ranks.first:
+            return
         length = self.metrics.stat().st_size if self.metrics.exists() else 0
         if length < self.bytes:
             raise RotogbmlError(
@@ -159,6 +178,26 @@ class Recorder:
         if length > self.bytes:
             with self.metrics.open("rb+") as file:
                 file.truncate(self.bytes)
+
+
+def share_of_cosines(columns: Tensor, norms: list[float]) -> Tensor:
+    """Return what some columns [N, w] of N vectors of known length add to their cosines, float64 [N, N].
+
+    It is NaN wherever one of the two vectors is zero: on every process alike.
+    """
+    lengths = torch.tensor(norms, dtype=torch.float64, device=columns.device)
+    share = torch.zeros(len(norms), len(norms), dtype=torch.float64)
+    for part in columns.detach().split(1 << 20, dim=1):  # copies in float64 stay small
+        unit = part.double() / lengths[:, None]
+        share += (unit @ unit.T).cpu()
+    gone = (lengths == 0).cpu()
+    share[gone] = share[:, gone] = math.nan
+    return share
+
+
+def _sums(matrix: Tensor, sources: Sequence[str]) -> dict[tuple[str, str], tuple[float, int]]:
+    """Return the sum and the number of the defined entries by pair of sources."""
+    return {pair: (sum(values), len(values)) for pair, values in by_pair(matrix, sources).items()}
 
 
 def _mean(sums: Iterable[dict[str, tuple[float, int]]], kind: str) -> float | None:

@@ -121,8 +121,9 @@ class RunFolder:
         parameters: int,
         resume: bool,
         device: str = "cpu",
+        processes: tuple[int, int] = (1, 1),
     ) -> None:
-        """Make the folder this run's, or check that it already is.
+        """Make the folder this run's, or check that it already is; processes are (on this machine, machines).
 
         Raises:
             UsageError: the folder holds something else, another run, or this run on other images.
@@ -153,10 +154,15 @@ class RunFolder:
                     "%s was %s when this run began and is %s now: it goes on, but not to the bit as without a stop",
                     *(name, before[name], now),
                 )
+        devices, nodes = processes
+        several = (f" --devices {devices}" if devices > 1 else "") + (f" --num_nodes {nodes}" if nodes > 1 else "")
         config_path, out = shlex.quote(str(self.config)), shlex.quote(str(self.path))
         record = {
             **{name: before.get(name, now) for name, now in made_with.items()},
-            "command": f"rotogbml train --config {config_path} --threads {threads} --out {out}",
+            "command": f"rotogbml train --config {config_path} --threads {threads}{several} --out {out}",
+            # As it is now: the numbers do not depend on it.
+            "devices": devices,
+            "num_nodes": nodes,
             "parameters": parameters,
             "size": next(iter(sources.values())).size,
             "sources": {name: source.digest for name, source in sorted(sources.items())},
