@@ -7,6 +7,7 @@ the map gives m = 640. No DropBlock: whatever is dropped in training is ISI's.
 from __future__ import annotations
 
 import itertools
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
+from rotogbml.encoders.residual import norm_sum_relu
 from rotogbml.errors import UsageError
 
 SLOPE = 0.1
@@ -30,11 +32,15 @@ class Block(nn.Module):
         self.shortcut_norm = Norm(c, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
-        """LeakyReLU rises, so it commutes with max-pool; pooling first leaves a quarter of the work to it."""
-        z = x
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            z = norm(conv(z if i == 0 else F.leaky_relu(z, SLOPE)), at)
-        return F.leaky_relu(F.max_pool2d(z + self.shortcut_norm(self.shortcut(x), at), 2), SLOPE)
+        """LeakyReLU rises, so it commutes with max-pool; pooling first leaves a quarter of the work to it.
+
+        Norms and their sum or LeakyReLU are one function with derivatives of its own where that fits (``residual.py``).
+        """
+        z, norms = x, cast(list[Norm], [*self.norms])
+        for conv, norm in zip(self.convs[:2], norms, strict=False):
+            z = norm_sum_relu([(norm, conv(z))], at, slope=SLOPE)
+        terms = [(norms[2], self.convs[2](z)), (self.shortcut_norm, self.shortcut(x))]
+        return F.leaky_relu(F.max_pool2d(norm_sum_relu(terms, at, slope=1), 2), SLOPE)
 
 
 class ResNet12(Layered):
