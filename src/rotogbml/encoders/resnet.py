@@ -16,6 +16,7 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.convolution import Convolution
 from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
@@ -34,9 +35,9 @@ class Stem(nn.Module):
         super().__init__()
         self.small = small
         if small:
-            self.conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+            self.conv = Convolution(3, width, 3, padding=1)
         else:
-            self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.conv = Convolution(3, width, 7, stride=2, padding=3)
         self.norm = Norm(width, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
@@ -57,11 +58,11 @@ class SimpleBlock(nn.Module):
 
     def __init__(self, c_in: int, c: int, stride: int, norm: str, sets: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = Convolution(c_in, c, 3, stride=stride, padding=1)
         self.norm1 = Norm(c, norm, sets)
-        self.conv2 = nn.Conv2d(c, c, 3, padding=1, bias=False)
+        self.conv2 = Convolution(c, c, 3, padding=1)
         self.norm2 = Norm(c, norm, sets)
-        self.shortcut = None if c_in == c else nn.Conv2d(c_in, c, 1, stride=stride, bias=False)
+        self.shortcut = None if c_in == c else Convolution(c_in, c, 1, stride=stride)
         self.shortcut_norm = None if c_in == c else Norm(c, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:

@@ -12,6 +12,7 @@ from typing import cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.convolution import Convolution
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
@@ -26,9 +27,9 @@ class Block(nn.Module):
 
     def __init__(self, c_in: int, c: int, norm: str, sets: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(c_in if i == 0 else c, c, 3, padding=1, bias=False) for i in range(3))
+        self.convs = nn.ModuleList(Convolution(c_in if i == 0 else c, c, 3, padding=1) for i in range(3))
         self.norms = nn.ModuleList(Norm(c, norm, sets) for _ in range(3))
-        self.shortcut = nn.Conv2d(c_in, c, 1, bias=False)
+        self.shortcut = Convolution(c_in, c, 1)
         self.shortcut_norm = Norm(c, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
