@@ -49,6 +49,8 @@ class EncoderConfig:
     """Filters in a layer."""
     norm: Literal["batch", "support", "running", "per-step", "group", "layer", "none"] | None = None
     """Norm policy: whose statistics normalise; 'batch' takes those of the batch at hand (transductive at test)."""
+    precision: Literal["32", "bf16-mixed"] = "32"
+    """Of its convolutions, in training and at test; bf16-mixed needs a processor or GPU with bfloat16."""
 
 
 @dataclass

@@ -113,7 +113,7 @@ def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -
     assert head is not None
     # Per-step statistics: one set for each inner step, one for the queries after the last.
     sets = max(0, c.inner_steps) + 1
-    encoder = create_encoder(e.name, size=size, width=e.width, norm=e.norm, sets=sets)
+    encoder = create_encoder(e.name, size, e.width, e.norm, sets, e.precision)
     network = Network(encoder, create_head(head, encoder.feature_dim, config.episodes.n_way))
     network.initialise(config.seed)
     options = {key: value for key, value in vars(c).items() if key != "name"}

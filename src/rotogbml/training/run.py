@@ -238,7 +238,8 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
 def method_name(config: RunConfig) -> str:
     """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + ω + ISI``."""
     head = f"{config.head} head" if config.head not in (None, "linear") and config.learner.name != "protomaml" else ""
-    details = ["first order" if config.learner.first_order else "", head]
+    precision = "bf16" if config.encoder.precision == "bf16-mixed" else ""
+    details = ["first order" if config.learner.first_order else "", head, precision]
     said = ", ".join(detail for detail in details if detail)
     name = config.learner.name + (f" ({said})" if said else "")
     h = config.homogenizer
