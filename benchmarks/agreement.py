@@ -1,4 +1,4 @@
-"""Do all ways compute the same? Their meta-gradients in float64 against the plain loop's: ``python -m benchmarks.agreement``.
+"""Do all ways compute the same? Meta-gradients in float64 against the plain loop's: ``python -m benchmarks.agreement``.
 
 A benchmark that compares different things compares nothing: ``benchmarks.speed`` runs this first, and stops where a
 way is further than ``BOUND`` from the plain loop.

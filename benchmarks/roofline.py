@@ -54,7 +54,9 @@ def sequence(call: Call, x: Tensor, weights: Sequence[Tensor], phase: str) -> Ca
     return run
 
 
-def spent(call: Call, x: Tensor, weights: Sequence[Tensor], query: bool, seconds: float, clock: Clock) -> dict[str, float]:
+def spent(
+    call: Call, x: Tensor, weights: Sequence[Tensor], query: bool, seconds: float, clock: Clock
+) -> dict[str, float]:
     """Return seconds of each phase alone, by differences of sequences that go further and further."""
     return _apart({name: fastest(sequence(call, x, weights, name), seconds, clock) for name in _sequences(query)})
 

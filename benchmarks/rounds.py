@@ -42,7 +42,7 @@ class Runner:
         return {"seconds": seconds, **total, "notes": told[0]["notes"]}
 
     def warm(self) -> None:
-        """Wait until they are ready and take a step of one task each, which loads and plans all that a first step does."""
+        """Wait until they are ready, then take a step of one task each: it loads and plans what a first step does."""
         for worker in self.workers:
             worker.ready()
         for worker, share in zip(self.workers, self.shares, strict=True):

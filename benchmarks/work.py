@@ -71,7 +71,9 @@ LAM, CG_STEPS, CG_DAMPING = 2.0, 5, 11.0
 """iMAML's λ, products of conjugate gradient, and δ: the defaults of ``rotogbml train``."""
 
 
-def minibatch(work: Work, i: int, tasks: Iterable[int] | None = None, dtype: torch.dtype = torch.float32) -> list[Episode]:
+def minibatch(
+    work: Work, i: int, tasks: Iterable[int] | None = None, dtype: torch.dtype = torch.float32
+) -> list[Episode]:
     """Return the tasks of step i, or some of them, of noise: drawing images is no part of the comparison."""
     made = []
     for task in range(work.tasks) if tasks is None else tasks:

@@ -27,6 +27,7 @@ from rotogbml.memory import keep_freed_memory, saying_what_to_lower
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts, assemble, default_holdout
 from rotogbml.training.dry_run import dry_run as measure
+from rotogbml.training.profile import NO_PROFILE, Profile
 from rotogbml.training.progress import clock
 from rotogbml.training.resolve import resolve
 from rotogbml.training.run import RunFolder, method_name
@@ -57,6 +58,7 @@ def train(
     shift: presets.Shift = "strong",
     resume: Literal["auto", "true", "false"] = "auto",
     dry_run: bool = False,
+    profile: bool = False,
     threads: int | None = None,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     episodes: EpisodeConfig = EpisodeConfig(),  # noqa: B008 (a frozen default would lose its type on the command line)
@@ -80,6 +82,7 @@ def train(
         shift: How unlike the tasks of a minibatch are: sets mix, beta and slots.
         resume: ``auto`` goes on if there is something to go on from, ``true`` insists, ``false`` refuses.
         dry_run: Build everything, try three steps, print parameters, peak memory and time, write nothing.
+        profile: Record three steps after two: a trace and a table of where their time went, in RUN/profile.
         threads: Processor threads; those of the run that goes on, else all cores, where not given.
         accelerator: Where it computes; ``auto`` takes a CUDA GPU if there is one, else the CPU. Resuming to the bit
             is tested on the CPU.
@@ -135,7 +138,7 @@ def train(
                 f"--resume true, but there is no checkpoint in {folder.checkpoints}: leave --resume out to start"
             )
         with folder.held():
-            return _run(parts, folder, go_on)
+            return _run(parts, folder, go_on, profile)
 
 
 def computing(threads: int | None, accelerator: str, folder: RunFolder) -> torch.device:
@@ -162,7 +165,7 @@ def computing(threads: int | None, accelerator: str, folder: RunFolder) -> torch
     return fabric.device
 
 
-def _run(parts: Parts, folder: RunFolder, resume: str) -> TrainReport:
+def _run(parts: Parts, folder: RunFolder, resume: str, profile: bool) -> TrainReport:
     """Claim the folder, train, say what came of it."""
     config = parts.config
     saved = checkpoint.newest(folder.checkpoints, tell=False)  # the trainer tells
@@ -176,7 +179,7 @@ def _run(parts: Parts, folder: RunFolder, resume: str) -> TrainReport:
     folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type)
     trainer = Trainer(parts, folder)
     _announce(parts, trainer.step)
-    trainer.fit()
+    trainer.fit(Profile(folder.path / "profile") if profile else NO_PROFILE)
     best = trainer.best if math.isfinite(trainer.best) else None
     digest = trainer.digest()
     said = "no validation classes" if best is None else f"best validation {best:.1%}"
