@@ -26,12 +26,12 @@ AXES: dict[str, dict[int, Work]] = {
     "shots": {k: replace(ALONE, k_shot=k) for k in (1, 2, 5, 10)},
     "image side": {s: replace(ALONE, size=s) for s in (28, 42, 64, 84, 112)},
 }
-QUICK = {"tasks N": (1, 4, 16), "inner steps": (1, 3, 10), "shots": (1, 10), "image side": (28, 84)}
+QUICK = {"tasks N": (1, 4), "inner steps": (1, 10), "shots": (1, 5), "image side": (28, 84)}
 
 
-def slope(points: Mapping[int, float]) -> float:
+def slope(points: Mapping[str, float]) -> float:
     """Return the exponent of a power law through the points, by least squares of the logarithms."""
-    xs, ys = [math.log(x) for x in points], [math.log(max(y, 1e-9)) for y in points.values()]
+    xs, ys = [math.log(float(x)) for x in points], [math.log(max(y, 1e-9)) for y in points.values()]
     mx, my = sum(xs) / len(xs), sum(ys) / len(ys)
     return sum((x - mx) * (y - my) for x, y in zip(xs, ys, strict=True)) / sum((x - mx) ** 2 for x in xs)
 
@@ -48,16 +48,16 @@ def grow(rounds: int, say: Say, quick: bool = False, **how: Any) -> dict[str, An
     found: dict[str, Any] = {}
     for axis, works in AXES.items():
         points = {value: work for value, work in works.items() if not quick or value in QUICK[axis]}
-        rows: dict[int, Any] = {}
+        rows: dict[str, Any] = {}
         for value, work in points.items():
             say(f"{axis} = {value}")
-            rows[value] = measure(work, rounds, say, (OURS, PLAIN), **how)["rows"]
+            rows[str(value)] = measure(work, rounds, say, (OURS, PLAIN), **how)["rows"]
         found[axis] = {way: _course(way, rows) for way in (OURS, PLAIN)}
     return found
 
 
-def _course(way: str, rows: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    here: Sequence[int] = [value for value, row in rows.items() if way in row]
+def _course(way: str, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    here: Sequence[str] = [value for value, row in rows.items() if way in row]
     seconds = {value: rows[value][way]["seconds"] for value in here}
     memory = {value: rows[value][way]["peak_mb"] - rows[value][way]["base_mb"] for value in here}
     several = len(here) > 1

@@ -97,12 +97,13 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--threads", type=int, nargs="*", default=sorted({1, os.cpu_count() or 1}))
+    parser.add_argument("--seconds", type=float, default=0.4, help="for each number")
     parser.add_argument("--busy", action="store_true", help="one thread and processor time")
     given = parser.parse_args()
     clock = time.process_time if given.busy else time.perf_counter
     several = [1] if given.busy else given.threads
     keep_freed_memory()  # a map that is made anew costs its pages, which is none of a convolution's work
-    print(json.dumps({str(threads): measure(threads, clock=clock) for threads in several}, indent=1))
+    print(json.dumps({str(threads): measure(threads, given.seconds, clock) for threads in several}, indent=1))
 
 
 if __name__ == "__main__":

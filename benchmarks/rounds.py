@@ -111,7 +111,7 @@ def measure(
         reference = [a[clock] for a in runners[OURS].answers]
         found = {name: _row(runner.answers, reference, clock) for name, runner in runners.items()}
         for name, row in found.items():
-            row |= {"base_mb": base[name], "threads": threads[name]}
+            row |= {"base_mb": base[name], "cores": threads[name] * len(runners[name].workers)}
         return {"rounds": rounds, "rows": found, "skipped": skipped}
     finally:
         for runner in runners.values():

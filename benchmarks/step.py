@@ -39,9 +39,9 @@ from rotogbml.homogenizer import TaskStatistics, create_homogenizer
 from rotogbml.memory import keep_freed_memory
 from rotogbml.training.assemble import Parts, build_learner
 from rotogbml.training.recorder import StepRecord
+from rotogbml.training.resolve import resolve
 from rotogbml.training.step import meta_step
 from rotogbml.training.validation import Validation
-from rotogbml.training.verb import resolve
 
 SOURCES = ("a", "b", "c", "d")
 RESULTS = Path(__file__).parent / "results"
