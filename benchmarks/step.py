@@ -16,7 +16,9 @@ import os
 import platform
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,31 +38,35 @@ from rotogbml.episodes import Episode, Examples
 from rotogbml.homogenizer import TaskStatistics, create_homogenizer
 from rotogbml.memory import keep_freed_memory
 from rotogbml.training.assemble import Parts, build_learner
+from rotogbml.training.recorder import StepRecord
+from rotogbml.training.resolve import resolve
 from rotogbml.training.step import meta_step
 from rotogbml.training.validation import Validation
-from rotogbml.training.verb import resolve
 
 SOURCES = ("a", "b", "c", "d")
 RESULTS = Path(__file__).parent / "results"
 
 
-def configuration(homogenizer: HomogenizerConfig | None, isi: IsiConfig | None) -> RunConfig:
-    """Return the resolved configuration of a variant, all else at its default."""
+def configuration(homogenizer: HomogenizerConfig | None, isi: IsiConfig | None, **changes: Any) -> RunConfig:
+    """Return the resolved configuration of a variant, all else at its default but what is given."""
     return resolve(
-        RunConfig(
-            sources=list(SOURCES),
-            holdout=[],
-            steps=1,
-            minutes=None,
-            seed=0,
-            preset="default",
-            shift="strong",
-            episodes=EpisodeConfig(),
-            encoder=EncoderConfig(),
-            learner=LearnerConfig(),
-            homogenizer=homogenizer,
-            isi=isi,
-            outer=OuterConfig(),
+        replace(
+            RunConfig(
+                sources=list(SOURCES),
+                holdout=[],
+                steps=1,
+                minutes=None,
+                seed=0,
+                preset="default",
+                shift="strong",
+                episodes=EpisodeConfig(),
+                encoder=EncoderConfig(),
+                learner=LearnerConfig(),
+                homogenizer=homogenizer,
+                isi=isi,
+                outer=OuterConfig(),
+            ),
+            **changes,
         )
     )
 
@@ -71,7 +77,11 @@ class Variant:
     def __init__(self, config: RunConfig, size: int) -> None:
         learner = build_learner(config, size)
         homogenizer = create_homogenizer(
-            config.homogenizer, sources=SOURCES, tasks_per_batch=4, feature_dim=learner.network.feature_dim, n_way=5
+            config.homogenizer,
+            sources=SOURCES,
+            tasks_per_batch=config.episodes.tasks_per_batch,
+            feature_dim=learner.network.feature_dim,
+            n_way=5,
         )
         isi = None if config.isi is None else Isi(config.isi)
         none = Validation({}, 0)
@@ -81,11 +91,12 @@ class Variant:
         self.optimizer = torch.optim.Adam(self.psi.tensors(), lr=1e-3)
         self.seconds: list[float] = []
 
-    def step(self, episodes: tuple[Episode, ...], i: int) -> None:
+    def step(self, episodes: tuple[Episode, ...], i: int) -> StepRecord:
         """Take one step and keep its time."""
         began = time.perf_counter()
-        meta_step(self.parts, self.psi, self.optimizer, episodes, i)
+        record = meta_step(self.parts, self.psi, self.optimizer, episodes, i)
         self.seconds.append(time.perf_counter() - began)
+        return record
 
 
 def minibatch(size: int, seed: int) -> tuple[Episode, ...]:

@@ -24,6 +24,7 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
 from rotogbml.training.outer import create_optimizer, set_rate
+from rotogbml.training.profile import NO_PROFILE, NoProfile, span
 from rotogbml.training.progress import TrainingProgress
 from rotogbml.training.recorder import Recorder
 from rotogbml.training.run import RunFolder
@@ -112,8 +113,8 @@ class Trainer:
         metrics = self.recorder.metrics
         return checkpoint.digest([state, metrics.read_text(encoding="utf-8") if metrics.exists() else ""])
 
-    def fit(self) -> None:
-        """Train to the configured number of steps or minutes.
+    def fit(self, profile: NoProfile = NO_PROFILE) -> None:
+        """Train to the configured number of steps or minutes; ``profile`` is told of every step.
 
         Raises:
             Interrupted: a signal came; the state is saved.
@@ -123,17 +124,19 @@ class Trainer:
         began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
         shown = TrainingProgress(c.steps, c.minutes, self.step, silent=not ranks.first)
         mine = ranks.share(c.episodes.tasks_per_batch)
-        with Watch() as watch, shown, saying_what_to_lower(LOWER):
+        with Watch() as watch, shown, saying_what_to_lower(LOWER), profile:
             if self.step == 0:  # whatever happens from here on, there is a checkpoint
                 self.save()
             while not self._done():
-                episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step, mine))
+                with span("data"):
+                    episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step, mine))
                 progress = self._progress()
                 set_rate(self.optimizer, outer, self.parts.learner, progress)
                 record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
                 self._tell_solver(record.notes)
                 self.step += 1
                 self.recorder.add(record)
+                profile.step()
                 now = time.monotonic()
                 heard = ranks.each([watch.stop, now - began, now - saved_at > outer.checkpoint_seconds])
                 stop, self.seconds, due = any(asked for asked, *_ in heard), heard[0][1], heard[0][2]

@@ -39,6 +39,7 @@ def train(
     shift: presets.Shift = "strong",
     resume: Literal["auto", "true", "false"] = "auto",
     dry_run: bool = False,
+    profile: bool = False,
     threads: int | None = None,
     devices: int | Literal["auto"] | None = None,
     num_nodes: int = 1,
@@ -64,6 +65,7 @@ def train(
         shift: How unlike the tasks of a minibatch are: sets mix, beta and slots.
         resume: ``auto`` goes on if there is something to go on from, ``true`` insists, ``false`` refuses.
         dry_run: Build everything, try three steps, print parameters, peak memory and time, write nothing.
+        profile: Record three steps after two: a trace and a table of where their time went, in RUN/profile.
         threads: Processor threads of each process; those of the run that goes on, else all cores, shared out among the
             processes of a machine, where not given.
         devices: Processes on this machine that share the tasks of a minibatch (GPUs, with cuda); those of the run that
@@ -112,7 +114,7 @@ def train(
     go_on = {"auto": "auto", "true": "true", "false": "false"}.get(str(resume).lower())
     if go_on is None:
         raise UsageError(f"resume cannot be '{resume}': there are auto, true, false")
-    job = Job(config, str(out), go_on, dry_run, threads, _accelerator(accelerator))
+    job = Job(config, str(out), go_on, dry_run, profile, threads, _accelerator(accelerator))
     if devices is None:
         devices = RunFolder(Path(out)).read_record().get("devices")
     place = find(devices, num_nodes, config.episodes.tasks_per_batch, job.accelerator)

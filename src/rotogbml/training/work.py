@@ -20,6 +20,7 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts, assemble
 from rotogbml.training.dry_run import dry_run as measure
 from rotogbml.training.place import Place, met, threads_of
+from rotogbml.training.profile import NO_PROFILE, Profile
 from rotogbml.training.progress import clock
 from rotogbml.training.ranks import Ranks
 from rotogbml.training.run import RunFolder, flat, method_name
@@ -48,6 +49,7 @@ class Job:
     out: str
     resume: str
     dry_run: bool
+    profile: bool
     threads: int | None
     accelerator: Literal["cpu", "cuda"]
 
@@ -71,7 +73,7 @@ def carry_out(job: Job, place: Place) -> TrainReport:
         with ExitStack() as held:
             ranks.agree(lambda: _check_there(folder, job.resume))
             ranks.agree(lambda: held.enter_context(folder.held()))
-            return _run(parts, folder, job.resume, place)
+            return _run(parts, folder, job, place)
 
 
 def _set_threads(given: int | None, record: dict[str, Any], place: Place) -> None:
@@ -124,14 +126,15 @@ def _check_there(folder: RunFolder, resume: str) -> None:
         )
 
 
-def _run(parts: Parts, folder: RunFolder, resume: str, place: Place) -> TrainReport:
+def _run(parts: Parts, folder: RunFolder, job: Job, place: Place) -> TrainReport:
     """Claim the folder, train, say what came of it."""
     ranks = parts.ranks
-    ranks.agree(lambda: _claim(parts, folder, resume, place))
+    ranks.agree(lambda: _claim(parts, folder, job.resume, place))
     trainer = Trainer(parts, folder)
     if ranks.first:
         _announce(parts, trainer.step)
-    trainer.fit()
+    # All processes take the same steps: one of them is enough to look at.
+    trainer.fit(Profile(folder.path / "profile") if job.profile and ranks.first else NO_PROFILE)
     return ranks.agree(lambda: _report(trainer, folder))
 
 

@@ -1,0 +1,143 @@
+"""What the step was to reach, beside what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.ways import OURS, PAIR, PLAIN
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value and its range over rounds; both ends are the value where it was taken once."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bar.
+
+    Attributes:
+        work: what is done.
+        against: what it is held against.
+        bar: the number to reach.
+        least: whether the number is to be at least the bar; else at most.
+        unit: ``×`` or ``%``.
+        find: takes it from the record of ``benchmarks.speed`` (and that of ``benchmarks.step``); KeyError: not there.
+        command: what measures it, where ``benchmarks.speed`` does not.
+    """
+
+    work: str
+    against: str
+    bar: float
+    least: bool
+    unit: str
+    find: Callable[[Record, Record], Measured]
+    command: str = ""
+
+    def shown_bar(self) -> str:
+        """Return the bar as the table has it."""
+        return f"{'≥' if self.least else '≤'} {self.bar:g} {self.unit}"
+
+    def verdict(self, found: Measured) -> str:
+        """Return ``met`` or ``missed``; where the range over rounds holds the bar, that it does."""
+        met = found.value >= self.bar if self.least else found.value <= self.bar
+        close = found.low < self.bar < found.high
+        return ("met" if met else "**missed**") + (", the bar lies in the range" if close else "")
+
+
+def faster(work: str, way: str, ours: str = OURS) -> Callable[[Record, Record], Measured]:
+    """How many times as long as ours a way takes."""
+
+    def find(record: Record, _: Record) -> Measured:
+        rows = record["works"][work]["rows"]
+        row, by = rows[way], 1.0 if ours == OURS else rows[ours]["ratio"]
+        return Measured(row["ratio"] / by, row["ratio_low"] / by, row["ratio_high"] / by)
+
+    return find
+
+
+def share_of_peak(work: str, way: str = OURS) -> Callable[[Record, Record], Measured]:
+    """Per cent of the machine's peak of float32 convolution."""
+
+    def find(record: Record, _: Record) -> Measured:
+        row = record["works"][work]["rows"][way]
+        peak = 1e9 * record["peak"][str(row["cores"])]["peak"]
+        at_peak = 100 * record["works"][work]["flops"] / peak
+        return Measured(at_peak / row["seconds"], at_peak / row["high"], at_peak / row["low"])
+
+    return find
+
+
+def memory(work: str, way: str) -> Callable[[Record, Record], Measured]:
+    """Our peak of resident memory over a way's."""
+
+    def find(record: Record, _: Record) -> Measured:
+        rows = record["works"][work]["rows"]
+        ratio = rows[OURS]["peak_mb"] / rows[way]["peak_mb"]
+        return Measured(ratio, ratio, ratio)
+
+    return find
+
+
+def more_than_plain(variant: str) -> Callable[[Record, Record], Measured]:
+    """Per cent that a variant of ``benchmarks.step`` takes longer than the plain learner."""
+
+    def find(_: Record, step: Record) -> Measured:
+        row = step["table"][variant]
+        return Measured(*(100 * (row[key] - 1) for key in ("ratio", "low", "high")))
+
+    return find
+
+
+def data_share(record: Record, _: Record) -> Measured:
+    """Per cent of a plain step that the training loop waits for its tasks."""
+    seconds = record["where"]["plain"]["seconds"]
+    rest = sum(value for family, value in seconds.items() if family not in ("data", "validation", "saving"))
+    share = 100 * seconds["data"] / rest
+    return Measured(share, share, share)
+
+
+_STEP = "python -m benchmarks.step"
+ANIL_AGAIN = "plain loop, body run in every step"
+PEERS = (PLAIN, "higher", "torchopt", "learn2learn's algorithm")
+TARGETS = [
+    *(Target("W1", way, 3.5, True, "×", faster("W1", way)) for way in PEERS),
+    Target("W1, two processes", PLAIN, 3.5, True, "×", faster("W1", PLAIN, PAIR)),
+    Target("W1", "peak of f32 convolution", 60, True, "%", share_of_peak("W1")),
+    Target("W1, two processes", "peak of f32 convolution", 60, True, "%", share_of_peak("W1", PAIR)),
+    *(Target(work, way, 3.0, True, "×", faster(work, way)) for work in ("W2", "W3") for way in PEERS),
+    *(Target(work, PLAIN, 1.6, True, "×", faster(work, PLAIN)) for work in ("W4, 5 steps", "W4, 1 step")),
+    Target("W1, first order", PLAIN, 2.2, True, "×", faster("W1, first order", PLAIN)),
+    Target("W1, ANIL", ANIL_AGAIN, 2.5, True, "×", faster("W1, ANIL", ANIL_AGAIN)),
+    Target("W1, ANIL", PLAIN, 2.5, True, "×", faster("W1, ANIL", PLAIN)),
+    Target("W1, iMAML", PLAIN, 2.5, True, "×", faster("W1, iMAML", PLAIN)),
+    Target("W1, memory", PLAIN, 1.0, False, "×", memory("W1", PLAIN)),
+    Target("ω + γ", "step without", 2, False, "%", more_than_plain("ω + γ, support too (default)"), _STEP),
+    Target("ISI, 2 layers", "step without", 15, False, "%", more_than_plain("ISI, 2 layers"), _STEP),
+    Target("data", "step without", 3, False, "%", data_share),
+]
+
+
+def table(record: Record, step: Record) -> str:
+    """Return the targets as a Markdown table."""
+    lines = ["| work | against | target | measured | range | |", "|---|---|---:|---:|---:|---|"]
+    for target in TARGETS:
+        start = f"| {target.work} | {target.against} | {target.shown_bar()} |"
+        try:
+            found = target.find(record, step)
+        except KeyError:
+            again = f" by `{target.command}`" if target.command else ""
+            lines.append(f"{start} | | not measured{again} |")
+            continue
+        once = found.low == found.high
+        spread = "" if once else f"{found.low:.2f}–{found.high:.2f}"
+        lines.append(f"{start} {found.value:.2f} {target.unit} | {spread} | {target.verdict(found)} |")
+    return "\n".join(lines)
