@@ -20,6 +20,7 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
 from rotogbml.training.outer import create_optimizer, set_rate
+from rotogbml.training.prefetch import Prefetch, idle_core
 from rotogbml.training.progress import TrainingProgress
 from rotogbml.training.recorder import Recorder
 from rotogbml.training.run import RunFolder
@@ -107,11 +108,12 @@ class Trainer:
         c, outer = self.config, self.config.outer
         began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
         shown = TrainingProgress(c.steps, c.minutes, self.step)
-        with Watch() as watch, shown, saying_what_to_lower(LOWER):
+        ahead = Prefetch(self.parts.sampler.batch, idle_core(self.parts.device), c.steps)
+        with Watch() as watch, shown, saying_what_to_lower(LOWER), ahead:
             if self.step == 0:  # whatever happens from here on, there is a checkpoint
                 self.save()
             while not self._done():
-                episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step))
+                episodes = tuple(e.to(self.parts.device) for e in ahead(self.step))
                 progress = self._progress()
                 set_rate(self.optimizer, outer, self.parts.learner, progress)
                 record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
