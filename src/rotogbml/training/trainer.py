@@ -24,6 +24,7 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
 from rotogbml.training.outer import create_optimizer, set_rate
+from rotogbml.training.prefetch import Prefetch, idle_core
 from rotogbml.training.profile import NO_PROFILE, NoProfile, span
 from rotogbml.training.progress import TrainingProgress
 from rotogbml.training.recorder import Recorder
@@ -123,13 +124,14 @@ class Trainer:
         c, outer, ranks = self.config, self.config.outer, self.ranks
         began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
         shown = TrainingProgress(c.steps, c.minutes, self.step, silent=not ranks.first)
-        mine = ranks.share(c.episodes.tasks_per_batch)
-        with Watch() as watch, shown, saying_what_to_lower(LOWER), profile:
+        draw = partial(self.parts.sampler.batch, tasks=ranks.share(c.episodes.tasks_per_batch))
+        ahead = Prefetch(draw, idle_core(self.parts.device, ranks.world), c.steps)
+        with Watch() as watch, shown, saying_what_to_lower(LOWER), ahead, profile:
             if self.step == 0:  # whatever happens from here on, there is a checkpoint
                 self.save()
             while not self._done():
                 with span("data"):
-                    episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step, mine))
+                    episodes = tuple(e.to(self.parts.device) for e in ahead(self.step))
                 progress = self._progress()
                 set_rate(self.optimizer, outer, self.parts.learner, progress)
                 record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
