@@ -56,7 +56,9 @@ PRESETS: dict[str, Choice] = {
     "reweight.lr": Choice(0.01, 0.01, "Not given in the paper. 5e-4 would not move omega in a few thousand steps."),
     "reweight.slots": Choice(_SLOTS, "position", "One slot a source has a meaning; the paper's index is a position."),
     "reweight.optimizer": Choice(
-        "proximal", "proximal", "The sub-gradient step, but never past its target: large gradients would throw omega about."
+        "proximal",
+        "proximal",
+        "The sub-gradient step, but never past its target: no jumps.",
     ),
     "reweight.smoothing": Choice(0.0, 0.0, "Off: the paper names none."),
     "rotate.align": Choice(

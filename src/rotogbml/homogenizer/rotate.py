@@ -113,8 +113,8 @@ class Rotate:
         self.turning: Turning = Plane(self.align) if update == "plane" else CayleyAdam(self.align, len(slots), self.d)
         if update == "gradient" and self.d > _SLOW:
             log.warning(
-                "rotate.update=gradient solves a system of %d×%d for each task of each step: rotate fewer features with "
-                "rotation_dim, or take update=plane",
+                "rotate.update=gradient solves a system of %d×%d for each task of each step: rotate fewer features "
+                "with rotation_dim, or take update=plane",
                 *(self.d, self.d),
             )
         self.γ = [torch.eye(self.d, dtype=dtype) for _ in slots.names]

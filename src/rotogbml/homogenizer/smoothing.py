@@ -1,6 +1,6 @@
 """Losses and norms as ω is to see them, smoothed over time: one minibatch is a noisy witness of a source.
 
-    L̄ ← s L̄ + (1 − s) L,   Ḡ ← s Ḡ + (1 − s) G        by slot, from the slot's first task on
+L̄ ← s L̄ + (1 − s) L,   Ḡ ← s Ḡ + (1 − s) G        by slot, from the slot's first task on
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ Both take γ [d, d] of S slots, the directions u [S, k, d] that are to agree and
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol
 
 import torch
@@ -104,10 +105,12 @@ class CayleyAdam:
 
     def __call__(self, γ: list[Tensor], u: Tensor, count: Tensor, rate: float, slots: Tensor) -> list[Tensor]:
         """Return the updated γ."""
-        u = torch.stack([direction(task.flatten()).reshape(task.shape) for task in u])
+        u = _unit(u)
         held = u
         if self.align == "shared":
-            pulled = [torch.stack([_transposed_times(γ_i, row) for row in task]) for γ_i, task in zip(γ, u, strict=True)]
+            pulled = [
+                torch.stack([_transposed_times(γ_i, row) for row in task]) for γ_i, task in zip(γ, u, strict=True)
+            ]
             held = torch.stack([direction(task.flatten()).reshape(task.shape) for task in pulled])
         goal = mean(held.flatten(1), count).reshape(u.shape[1:])
         out = list(γ)
@@ -147,6 +150,11 @@ def mean(rows: Tensor, count: Tensor) -> Tensor:
     """Return the mean over tasks of [S, d], each row standing for ``count`` of them."""
     weight = count.to(rows)
     return (weight / weight.sum()) @ rows
+
+
+def _unit(tasks: Iterable[Tensor]) -> Tensor:
+    """Return each task's directions [k, d] scaled together to length 1, [S, k, d]."""
+    return torch.stack([direction(task.flatten()).reshape(task.shape) for task in tasks])
 
 
 def _carried(now: Tensor, before: Tensor, u: Tensor) -> Tensor:

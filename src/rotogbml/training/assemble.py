@@ -145,12 +145,15 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
     _tell_idle_slots(config, sorted(training))
     learner = build_learner(config, next(iter(training.values())).size)
     learner.to(device)
+    if config.homogenizer is not None and config.homogenizer.rotate is not None:
+        learner = replace(learner, compare=config.homogenizer.rotate.compare or "mean")
     homogenizer = create_homogenizer(
         config.homogenizer,
         sources=sorted(training),
         tasks_per_batch=e.tasks_per_batch,
         feature_dim=learner.network.feature_dim,
         n_way=e.n_way,
+        seed=config.seed,
     )
     _check_norm(config)
     _check_type(learner)

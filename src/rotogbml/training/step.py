@@ -23,7 +23,7 @@ from rotogbml.encoders import update_running
 from rotogbml.encoders.isi import Masks
 from rotogbml.episodes import Episode
 from rotogbml.errors import RotogbmlError
-from rotogbml.homogenizer import Plain, TaskStatistics, Turn, pull_back
+from rotogbml.homogenizer import TaskStatistics, Turn, gramian, pull_back
 from rotogbml.learners import Outcome, Psi, Rotation
 from rotogbml.seeds import derive
 from rotogbml.training.assemble import Parts
@@ -64,19 +64,20 @@ def meta_step(
         losses=torch.stack([o.loss for o in outcomes]),
         norms=theta_gradients.norm(dim=1, dtype=torch.float64),  # squares of large ones leave float32
         feature_gradients=torch.stack([o.feature_gradient for o in outcomes]),
+        gram=gramian(theta_gradients) if homogenizer.needs_gram else None,
+        step=step,
     )
 
     # ψ ← Adam(ψ, (1/N) Σ ω_i g_i)
     omega = homogenizer.weights(stats)
-    weigh = None if isinstance(homogenizer, Plain) else omega.to(theta_gradients)
     groups = [(psi.theta, theta_gradients)]
     if psi.phi:
         groups.append((psi.phi, torch.stack([_flat(o.phi_gradient) for o in outcomes])))  # [N, |φ|]
     if learner.alpha:
         groups.append((learner.alpha, torch.stack([_flat(o.alpha_gradient) for o in outcomes])))
     clamp = parts.config.outer.clamp
-    for group, gradients in groups:
-        mean = gradients.mean(0) if weigh is None else weigh @ gradients / len(episodes)
+    means = homogenizer.combine([gradients for _, gradients in groups], omega, stats)
+    for (group, _), mean in zip(groups, means, strict=True):
         _assign(group, mean.clamp(-clamp, clamp) if clamp else mean)
     optimizer.step()
     if any(o.seen for o in outcomes):
@@ -130,14 +131,15 @@ def _rotations(gammas: list[Tensor] | None, n: int) -> list[Rotation | None]:
 
 
 def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Return feature gradients without and with γ, in the space where γ is to align them.
+    """Return feature gradients without and with γ, in the space where γ is to align them; those of classes end to end.
 
     ``align="rotated"``: γᵀu → u = ∇_ẑ L.  ``align="shared"``: u → γᵀu, which is what reaches the encoder.
     """
     if gammas is None:
-        return u, u
+        return u.flatten(1), u.flatten(1)
     u = u.to(gammas[0].dtype)
-    pulled = torch.stack([pull_back(u_i, γ) for u_i, γ in zip(u, gammas, strict=True)])
+    pulled = torch.stack([pull_back(u_i, γ) for u_i, γ in zip(u, gammas, strict=True)]).flatten(1)
+    u = u.flatten(1)
     config = parts.config.homogenizer
     rotated = config is not None and config.rotate is not None and config.rotate.align == "rotated"
     return (pulled, u) if rotated else (u, pulled)
