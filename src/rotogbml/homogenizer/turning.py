@@ -108,10 +108,7 @@ class CayleyAdam:
         u = _unit(u)
         held = u
         if self.align == "shared":
-            pulled = [
-                torch.stack([_transposed_times(γ_i, row) for row in task]) for γ_i, task in zip(γ, u, strict=True)
-            ]
-            held = torch.stack([direction(task.flatten()).reshape(task.shape) for task in pulled])
+            held = _unit(rows @ γ_i.double() for γ_i, rows in zip(γ, u, strict=True))
         goal = mean(held.flatten(1), count).reshape(u.shape[1:])
         out = list(γ)
         for i, slot in enumerate(slots.tolist()):

@@ -11,6 +11,7 @@ started from the last minibatch in torchjd; here every minibatch is other tasks,
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -166,6 +167,8 @@ def _nash(jd: Any) -> Callable[[Tensor], Tensor]:
     jd.NashMTL(n_tasks=2)  # its solver is looked for here
 
     def weights(gram: Tensor) -> Tensor:
-        return jd.NashMTL(n_tasks=len(gram)).weighting(_root(gram))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You are solving a parameterized problem that is not DPP")
+            return jd.NashMTL(n_tasks=len(gram)).weighting(_root(gram))
 
     return weights
