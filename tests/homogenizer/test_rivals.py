@@ -261,9 +261,9 @@ def test_missing_torchjd_is_named_with_the_line_that_installs_it(monkeypatch):
 
 
 def test_what_cannot_be_used_is_named():
+    both = HomogenizerConfig(ReweightConfig(1.0, "mean", "gradient", 0.1, "source"), None, combine="pcgrad")
     with pytest.raises(UsageError, match=r"takes the place of ω: set homogenizer\.reweight to null"):
-        config = HomogenizerConfig(ReweightConfig(1.0, "mean", "gradient", 0.1, "source"), None, combine="pcgrad")
-        create_homogenizer(config, sources=SOURCES, tasks_per_batch=4, feature_dim=3, n_way=5)
+        create_homogenizer(both, sources=SOURCES, tasks_per_batch=4, feature_dim=3, n_way=5)
     with pytest.raises(UsageError, match="did you mean 'pcgrad'"):
         rival("pcgard")
     with pytest.raises(UsageError, match=r"clip=1\.0 is used only with combine=clip; combine is unit"):

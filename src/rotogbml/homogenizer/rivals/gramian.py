@@ -70,7 +70,7 @@ class Gramian(Memoryless):
         """Return the weights, [N]."""
         gram = usable(minibatch, self.spec.scaled)
         n = len(gram)
-        if not gram.diagonal().sum() > 0:
+        if n == 1 or not gram.diagonal().sum() > 0:  # nothing to settle; some solvers refuse both
             return torch.ones(n, dtype=gram.dtype)
         with drawing_from(minibatch.seed):
             c = self.weighting(gram).detach().double()
