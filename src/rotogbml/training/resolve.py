@@ -86,7 +86,7 @@ def _with_rival(homogenizer: HomogenizerConfig | None) -> HomogenizerConfig | No
         given = next(name for name, value in vars(homogenizer.reweight).items() if value is not None)
         raise UsageError(
             f"homogenizer.combine={homogenizer.combine} takes the place of omega, but homogenizer.reweight.{given} is "
-            "set: leave one of them out"
+            "set: add --homogenizer.reweight off, or leave combine out"
         )
     rotate = None if homogenizer.rotate == RotateConfig() else homogenizer.rotate
     return dataclasses.replace(homogenizer, reweight=None, rotate=rotate)

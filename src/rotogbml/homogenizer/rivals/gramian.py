@@ -11,6 +11,7 @@ started from the last minibatch in torchjd; here every minibatch is other tasks,
 from __future__ import annotations
 
 import copy
+import itertools
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -99,9 +100,10 @@ class GradVac:
         return self._run(minibatch)[0]
 
     def learn(self, minibatch: Minibatch) -> None:
-        """Move the targets of the drawn pairs; of pairs of slots that stand twice, the later task's counts."""
-        targets, pairs = self.targets.clone(), torch.meshgrid(minibatch.index, minibatch.index, indexing="ij")
-        targets[pairs] = self._run(minibatch)[1]
+        """Move the targets of the drawn pairs; of a pair of slots that is drawn twice the later tasks' counts."""
+        targets, moved, drawn = self.targets.clone(), self._run(minibatch)[1], minibatch.index.tolist()
+        for (i, a), (j, b) in itertools.product(enumerate(drawn), repeat=2):
+            targets[a, b] = moved[i, j]
         self.targets = targets
 
     def _run(self, minibatch: Minibatch) -> tuple[Tensor, Tensor]:
