@@ -23,6 +23,7 @@ from torch import Tensor
 
 from rotogbml import seeds
 from rotogbml.config import IsiConfig
+from rotogbml.encoders.edges import by_edges, edge_magnitude
 from rotogbml.encoders.patches import self_information_density
 from rotogbml.errors import UsageError
 from rotogbml.native import passes
@@ -32,7 +33,7 @@ class Isi:
     """The settings of ISI, checked once, and the masks they give.
 
     Args:
-        config: with every field set (see ``presets.fill``).
+        config: with every field set (see ``presets.fill``), but ``side`` and ``mask`` (both, information).
 
     Raises:
         UsageError: a field is missing or out of its range.
@@ -47,6 +48,8 @@ class Isi:
         self.bandwidth = float(_resolved(config, "bandwidth"))
         self.patch = int(_resolved(config, "patch"))
         self.normalize = str(_resolved(config, "normalize"))
+        self.side = "both" if config.side is None else str(config.side)
+        self.mask = "information" if config.mask is None else str(config.mask)
         _check(self.layers >= 0, "layers", layers, "a number of layers ≥ 0, or 'all'")
         _check(0 <= self.rate < math.inf, "rate", self.rate, "a share ≥ 0")
         _check(self.temperature > 0, "T", self.temperature, "a temperature > 0, or 'inf' for plain dropout")
@@ -54,6 +57,8 @@ class Isi:
         _check(0 < self.bandwidth < math.inf, "bandwidth", self.bandwidth, "a width > 0")
         _check(self.patch >= 1 and self.patch % 2 == 1, "patch", self.patch, "an odd number of pixels")
         _check(self.normalize in ("image", "batch"), "normalize", self.normalize, "'image' or 'batch'")
+        _check(self.side in ("both", "support", "query"), "side", self.side, "'both', 'support' or 'query'")
+        _check(self.mask in ("information", "edges"), "mask", self.mask, "'information' or 'edges'")
 
     @torch.no_grad()
     def drop_weights(self, x: Tensor, out_hw: tuple[int, int]) -> Tensor:
@@ -78,11 +83,23 @@ class Isi:
     def drop_probability(self, x: Tensor, out_hw: tuple[int, int]) -> Tensor:
         """Return the probability 1 − (1 − w)^k, k = int(rate·h′·w′), that a neuron is zeroed: [b, h′, w′].
 
-        It is the same for every channel. Arguments and errors as for ``drop_weights``.
+        It is the same for every channel. Arguments and errors as for ``drop_weights``. With ``mask="edges"`` the same
+        probabilities are handed out by edge magnitude (``edges.py``).
         """
         k = int(self.rate * out_hw[0] * out_hw[1])
         w = self.drop_weights(x, out_hw)
-        return -torch.expm1(k * torch.log1p(-w)) if k else torch.zeros_like(w)
+        probability = -torch.expm1(k * torch.log1p(-w)) if k else torch.zeros_like(w)
+        if self.mask == "edges":
+            # A position that stands for a window is as steep as the steepest of it.
+            return by_edges(probability, min_pool(-edge_magnitude(x.detach()), out_hw).neg())
+        return probability
+
+    def acts_on(self, side: str) -> bool:
+        """Whether neurons are dropped in passes of the support or of the queries (``support``, ``query``).
+
+        Norms that take the support's statistics pass the support along with the queries: that is a pass of the queries.
+        """
+        return self.side in ("both", side)
 
     def draw(self, seed: int) -> Masks:
         """Return the masks of one task. Equal seeds and equal calls give equal masks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rotogbml.homogenizer.conflict import gramian
 from rotogbml.homogenizer.protocol import Homogenizer
 from rotogbml.homogenizer.reweight import Reweight
 from rotogbml.homogenizer.rotate import Rotate, Turn, pull_back, rotate_features
@@ -19,6 +20,7 @@ __all__ = [
     "TaskStatistics",
     "Turn",
     "create_homogenizer",
+    "gramian",
     "pull_back",
     "rotate_features",
 ]

@@ -12,6 +12,15 @@ _COLUMNS = 1 << 20
 """Columns taken at a time, so that float64 copies of long gradients stay small."""
 
 
+def gramian(rows: Tensor) -> Tensor:
+    """Return ⟨g_i, g_j⟩ of rows [N, P]: float64 [N, N] on the CPU."""
+    gram = torch.zeros(len(rows), len(rows), dtype=torch.float64)
+    for part in rows.detach().split(_COLUMNS, dim=1):
+        part = part.double()
+        gram += (part @ part.T).cpu()
+    return gram
+
+
 def cosines(vectors: Tensor) -> Tensor:
     """Return the cosine of every pair of rows, [N, P] → float64 [N, N], symmetric.
 

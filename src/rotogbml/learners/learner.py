@@ -19,9 +19,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rotogbml.config import Compare
 from rotogbml.encoders.isi import Masks
 from rotogbml.encoders.norm import Seen
 from rotogbml.episodes import Episode, Examples
+from rotogbml.learners.directions import directions
 from rotogbml.learners.meta_gradient import MetaGradient, Prepared, leaves
 from rotogbml.learners.network import Network, Params, Psi
 from rotogbml.learners.problem import Problem, Rotation
@@ -50,7 +52,8 @@ class Outcome:
     alpha_gradient: list[Tensor]
     """∇_α L_i, tensor by tensor."""
     feature_gradient: Tensor
-    """[m] mean over queries of the gradient of a query's own loss with respect to its rotated feature ẑ."""
+    """[m] mean over queries of the gradient of a query's own loss with respect to its rotated feature ẑ; or what else
+    γ compares, a row a class, [n_way, m] (``directions``)."""
     seen: Seen
     """Batch statistics, for norm policies that keep some."""
     notes: dict[str, float]
@@ -74,6 +77,7 @@ class Learner:
         alone: at test a query is judged beside the support alone, not beside other queries.
         isotropic: all numbers of a tensor adapt at one rate, so that a rotation of the features may as well be one of
             the head (``Problem.turn_head``).
+        compare: what of the query features a task hands to γ.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Learner:
     outer_scale: float = 1.0
     alone: bool = False
     isotropic: bool = True
+    compare: Compare = "mean"
 
     @property
     def judges_alone(self) -> bool:
@@ -136,10 +141,9 @@ class Learner:
             loss = torch.stack([p.weight * one for p, one in zip(task.points, losses, strict=True)]).sum()
         found = torch.autograd.grad(loss, [*task.at, *rotated], materialize_grads=True)
         gradients = task.pull_back(found[: len(task.at)])
-        # the loss is a mean over queries: the sum of its gradients is the mean of each query's own
-        u = torch.stack([g.sum(0) for g in found[len(task.at) :]]).sum(0)
+        u = directions(self.compare, found[len(task.at) :], rotated, task.y, logits[-1].shape[1])
         if task.turned and rotate is not None:
-            u = rotate(u[None])[0]
+            u = rotate(u.reshape(-1, u.shape[-1])).reshape(u.shape)
         return Outcome(
             loss=loss.detach(),
             accuracy=accuracy(logits[-1], task.y),
@@ -152,14 +156,15 @@ class Learner:
         )
 
     def head_gradient(self, task: Prepared) -> Tensor:
-        """Return the feature gradient [m] at γ = I from the head alone: the encoder is not touched."""
-        total = []
+        """Return what γ compares at γ = I, [m] or [n_way, m], from the head alone: the encoder is not touched."""
+        gradients, features = [], []
         for point in task.points:
             z = point.z.detach().requires_grad_()
             phi = {name: p.detach() for name, p in point.phi.items()}
-            loss = point.weight * self.network.loss(self.network.logits(phi, z), task.y)
-            total.append(torch.autograd.grad(loss, z)[0].sum(0))
-        return torch.stack(total).sum(0) if len(total) > 1 else total[0]
+            logits = self.network.logits(phi, z)
+            gradients.append(torch.autograd.grad(point.weight * self.network.loss(logits, task.y), z)[0])
+            features.append(z.detach())
+        return directions(self.compare, gradients, features, task.y, logits.shape[1])
 
     def predict(self, psi: Psi, episode: Episode) -> Tensor:
         """Return query scores [q, n_way] after ``test_steps`` of adaptation; no ISI, no rotation."""

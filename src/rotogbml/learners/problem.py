@@ -120,4 +120,4 @@ class Problem:
 
     def _masks(self, side: str, t: int) -> Masks | None:
         """Return the masks of one pass: a pass that is repeated gets the same ones."""
-        return None if self.drop is None else self.drop.of(side, t)
+        return None if self.drop is None or not self.drop.isi.acts_on(side) else self.drop.of(side, t)

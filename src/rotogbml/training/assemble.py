@@ -148,13 +148,18 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
     _tell_idle_slots(config, sorted(training))
     learner = build_learner(config, next(iter(training.values())).size)
     learner.to(device)
+    if config.homogenizer is not None and config.homogenizer.rotate is not None:
+        learner = replace(learner, compare=config.homogenizer.rotate.compare or "mean")
     homogenizer = create_homogenizer(
         config.homogenizer,
         sources=sorted(training),
         tasks_per_batch=e.tasks_per_batch,
         feature_dim=learner.network.feature_dim,
         n_way=e.n_way,
+        seed=config.seed,
     )
+    if ranks.world > 1 and config.homogenizer is not None and config.homogenizer.combine == "graddrop":
+        raise UsageError("graddrop draws number by number along whole gradients: take --devices 1")
     _check_norm(config)
     _check_type(learner)
     isi = None if config.isi is None else Isi(config.isi)

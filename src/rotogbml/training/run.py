@@ -29,6 +29,7 @@ from rotogbml.config import (
 )
 from rotogbml.errors import UsageError
 from rotogbml.files import cannot_write, write_atomic
+from rotogbml.homogenizer.rivals.rival import SPELT
 from rotogbml.lock import locked
 from rotogbml.sources.packed import PackedSource, pack_digest
 from rotogbml.training.outer import anneals
@@ -230,25 +231,27 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
     if h is not None:
         reweight = None if h["reweight"] is None else ReweightConfig(**h["reweight"])
         rotate = None if h["rotate"] is None else RotateConfig(**h["rotate"])
-        h = HomogenizerConfig(reweight, rotate)
+        h = HomogenizerConfig(reweight, rotate, **{name: h[name] for name in h if name not in ("reweight", "rotate")})
     tree["homogenizer"] = h
     return RunConfig(**tree)
 
 
 def method_name(config: RunConfig) -> str:
-    """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + ω + ISI``."""
+    """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + PCGrad``."""
     head = f"{config.head} head" if config.head not in (None, "linear") and config.learner.name != "protomaml" else ""
     precision = "bf16" if config.encoder.precision == "bf16-mixed" else ""
     details = ["first order" if config.learner.first_order else "", head, precision]
     said = ", ".join(detail for detail in details if detail)
     name = config.learner.name + (f" ({said})" if said else "")
     h = config.homogenizer
+    rival = None if h is None else h.combine
     on = {
         "ω": h is not None and h.reweight is not None,
+        SPELT.get(str(rival), ""): rival not in (None, "mean"),
         "γ": h is not None and h.rotate is not None,
         "ISI": config.isi is not None,
     }
-    if all(on.values()):
+    if on["ω"] and on["γ"] and on["ISI"]:
         return f"{name} + RotoGBML"
     return " + ".join([name, *(part for part, is_on in on.items() if is_on)])
 

@@ -27,10 +27,11 @@ from rotogbml.encoders.isi import Masks
 from rotogbml.encoders.norm import Seen
 from rotogbml.episodes import Elsewhere, Episode
 from rotogbml.errors import RotogbmlError
-from rotogbml.homogenizer import Plain, TaskStatistics, Turn, pull_back
+from rotogbml.homogenizer import TaskStatistics, Turn, gramian, pull_back
 from rotogbml.learners import Outcome, Prepared, Psi, Rotation
 from rotogbml.seeds import derive
 from rotogbml.training.assemble import Parts
+from rotogbml.training.ranks import Ranks
 from rotogbml.training.recorder import StepRecord
 from rotogbml.training.told import Told, rows, tell
 
@@ -74,18 +75,19 @@ def meta_step(
 
     told = ranks.gather(work, n)
     _check_finite(parts, told, sources, step)
+    columns = ranks.columns(gradients, n)  # of all N tasks: [N, |θ|/W], …
     stats = TaskStatistics(
         sources=sources,
         losses=torch.tensor([t.loss for t in told], dtype=torch.float64),
         norms=torch.tensor([t.norm for t in told], dtype=torch.float64),
         feature_gradients=torch.stack([t.feature_gradient for t in told]),
+        gram=_gram(columns[0], ranks) if homogenizer.needs_gram else None,
+        step=step,
     )
 
     # ψ ← Adam(ψ, (1/N) Σ ω_i g_i)
     omega = homogenizer.weights(stats)
-    weigh = None if isinstance(homogenizer, Plain) else omega.to(gradients[0])
-    columns = ranks.columns(gradients, n)
-    means = [part.mean(0) if weigh is None else weigh @ part / n for part in columns]
+    means = homogenizer.combine(columns, omega, stats)
     clamp = parts.config.outer.clamp
     for (group, _), mean in zip(moved, ranks.join(means, [g.shape[1] for g in gradients]), strict=True):
         _assign(group, mean.clamp(-clamp, clamp) if clamp else mean)
@@ -154,17 +156,24 @@ def _rotation(gammas: list[Tensor] | None, task: int) -> Rotation | None:
 
 
 def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Return feature gradients without and with γ, in the space where γ is to align them.
+    """Return feature gradients without and with γ, in the space where γ is to align them; those of classes end to end.
 
     ``align="rotated"``: γᵀu → u = ∇_ẑ L.  ``align="shared"``: u → γᵀu, which is what reaches the encoder.
     """
     if gammas is None:
-        return u, u
+        return u.flatten(1), u.flatten(1)
     u = u.to(gammas[0].dtype)
-    pulled = torch.stack([pull_back(u_i, γ) for u_i, γ in zip(u, gammas, strict=True)])
+    pulled = torch.stack([pull_back(u_i, γ) for u_i, γ in zip(u, gammas, strict=True)]).flatten(1)
+    u = u.flatten(1)
     config = parts.config.homogenizer
     rotated = config is not None and config.rotate is not None and config.rotate.align == "rotated"
     return (pulled, u) if rotated else (u, pulled)
+
+
+def _gram(columns: Tensor, ranks: Ranks) -> Tensor:
+    """Return ⟨g_i, g_j⟩ of encoder gradients, float64 [N, N]: each process adds up the columns that it holds."""
+    gram = gramian(columns)
+    return gram if ranks.world == 1 else torch.tensor(ranks.sum(gram.flatten().tolist())).double().view_as(gram)
 
 
 def _on(device: torch.device, seen: Seen) -> Seen:
