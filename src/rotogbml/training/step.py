@@ -173,7 +173,7 @@ def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> 
 def _gram(columns: Tensor, ranks: Ranks) -> Tensor:
     """Return ⟨g_i, g_j⟩ of encoder gradients, float64 [N, N]: each process adds up the columns that it holds."""
     gram = gramian(columns)
-    return gram if ranks.world == 1 else torch.tensor(ranks.sum(gram.flatten().tolist())).double().view_as(gram)
+    return gram if ranks.world == 1 else gram.new_tensor(ranks.sum(gram.flatten().tolist())).view_as(gram)
 
 
 def _on(device: torch.device, seen: Seen) -> Seen:
