@@ -11,20 +11,20 @@ import torch
 from rotogbml.cues.altered import altered, partners, pixels
 from rotogbml.cues.ink import ink, is_drawn
 from rotogbml.errors import UsageError
-from rotogbml.evaluation.work import Test
+from rotogbml.evaluation import work
 from rotogbml.seeds import numpy_generator
 from rotogbml.sources.glyphs.look import look, paint
 from rotogbml.sources.packed import open_pack
 
 
 @pytest.fixture
-def on_drawn(drawn: Path) -> Test:
-    return Test(open_pack(drawn)["lao"], "all", 4, 1, 3, 0)
+def on_drawn(drawn: Path) -> work.Test:
+    return work.Test(open_pack(drawn)["lao"], "all", 4, 1, 3, 0)
 
 
 @pytest.fixture
-def on_photos(pack: Path) -> Test:
-    return Test(open_pack(pack)["hidden"], "all", 4, 1, 3, 0)
+def on_photos(pack: Path) -> work.Test:
+    return work.Test(open_pack(pack)["hidden"], "all", 4, 1, 3, 0)
 
 
 def test_the_ink_is_what_the_images_were_painted_from(drawn: Path) -> None:
@@ -41,7 +41,7 @@ def test_photos_have_no_ink(pack: Path) -> None:
         ink(open_pack(pack)["alpha"], np.arange(2))
 
 
-def test_looks_say_the_class_on_the_support_and_another_one_on_queries(on_drawn: Test) -> None:
+def test_looks_say_the_class_on_the_support_and_another_one_on_queries(on_drawn: work.Test) -> None:
     """Paper and ink of a look are far apart from those of the next: the mean colour of a corner tells them."""
     plain = on_drawn.episode(3)
     by_shape, by_texture, agree = (altered(on_drawn, "look", asks).episode(3) for asks in ("shape", "texture", "both"))
@@ -60,7 +60,7 @@ def test_looks_say_the_class_on_the_support_and_another_one_on_queries(on_drawn:
     assert np.mean([a == int(b) for a, b in zip(said, agree.query.y, strict=True)]) > 0.7
 
 
-def test_the_shape_of_a_repainted_query_is_its_own(on_drawn: Test) -> None:
+def test_the_shape_of_a_repainted_query_is_its_own(on_drawn: work.Test) -> None:
     test = altered(on_drawn, "look")
     episode = test.episode(1)
     masks = ink(test.source, episode.indices[1])
@@ -73,7 +73,7 @@ def test_the_shape_of_a_repainted_query_is_its_own(on_drawn: Test) -> None:
 
 
 @pytest.mark.parametrize("way", ["spectrum", "patches"])
-def test_photo_episodes_keep_their_support_and_ask_two_questions_of_the_same_images(on_photos: Test, way: str) -> None:
+def test_photo_episodes_keep_their_support_and_ask_two_questions(on_photos: work.Test, way: str) -> None:
     plain = on_photos.episode(0)
     by_shape, by_texture = (altered(on_photos, way, asks).episode(0) for asks in ("shape", "texture"))
     assert torch.equal(by_shape.support.x, plain.support.x)
@@ -84,7 +84,7 @@ def test_photo_episodes_keep_their_support_and_ask_two_questions_of_the_same_ima
 
 
 @pytest.mark.parametrize("name", ["patch-shuffled", "edge-only", "blurred", "recoloured", "noisy"])
-def test_distorted_episodes_are_the_same_episodes_with_other_queries(on_photos: Test, name: str) -> None:
+def test_distorted_episodes_are_the_same_episodes_with_other_queries(on_photos: work.Test, name: str) -> None:
     plain, once, again = on_photos.episode(2), altered(on_photos, name).episode(2), altered(on_photos, name).episode(2)
     assert torch.equal(once.query.x, again.query.x)
     assert torch.equal(once.support.x, plain.support.x)
@@ -92,7 +92,7 @@ def test_distorted_episodes_are_the_same_episodes_with_other_queries(on_photos: 
     assert not torch.equal(once.query.x, plain.query.x)
 
 
-def test_a_clean_episode_is_the_plain_one(on_photos: Test) -> None:
+def test_a_clean_episode_is_the_plain_one(on_photos: work.Test) -> None:
     plain, clean = on_photos.episode(0), altered(on_photos, "clean").episode(0)
     torch.testing.assert_close(clean.query.x, plain.query.x, rtol=0, atol=1e-6)
     np.testing.assert_allclose(pixels(on_photos.source, plain.indices[1]).min(), 0, atol=0.2)

@@ -16,8 +16,8 @@ import rotogbml
 from rotogbml.cli import main
 from rotogbml.cues.saliency import scores_of, share_inside, smooth_grad, strength
 from rotogbml.errors import UsageError
+from rotogbml.evaluation import work
 from rotogbml.evaluation.methods import Spec, load
-from rotogbml.evaluation.work import Test
 from rotogbml.seeds import derive
 from rotogbml.sources.packed import open_pack
 
@@ -27,7 +27,8 @@ pytest.importorskip("captum")
 def by_hand(score, x: Tensor, label: int, samples: int, sigma: float, seed: int) -> Tensor:
     """Return eq. 14 as it is written."""
     torch.manual_seed(derive(seed, "smoothgrad"))
-    noisy = [(x + sigma * torch.randn_like(x))[None].requires_grad_() for _ in range(samples)]
+    σ = torch.tensor(sigma).repeat(x.shape)  # drawn as captum draws
+    noisy = [(x + torch.normal(0, σ))[None].requires_grad_() for _ in range(samples)]
     gradients = [torch.autograd.grad(score(one)[0, label], one)[0][0] for one in noisy]
     return torch.stack(gradients).mean(0)
 
@@ -51,7 +52,7 @@ def test_captums_smooth_grad_is_equation_14(sigma: float, label: int) -> None:
 
 
 def test_the_scores_that_are_explained_are_those_that_are_tested(runs: dict[str, str], drawn: Path) -> None:
-    test = Test(open_pack(drawn)["lao"], "all", 2, 1, 3, 0)
+    test = work.Test(open_pack(drawn)["lao"], "all", 2, 1, 3, 0)
     method = load(Spec("run", runs["isi"]), 16)
     episode = test.episode(0)
     of = scores_of(method, episode)

@@ -9,8 +9,12 @@ import pytest
 
 import rotogbml
 from rotogbml.cli import main
+from rotogbml.cues.altered import altered
 from rotogbml.cues.images import DISTORTIONS
 from rotogbml.errors import UsageError
+from rotogbml.evaluation import work
+from rotogbml.evaluation.methods import Spec
+from rotogbml.sources.packed import open_pack
 
 FEW = ["--episodes", "4", "--workers", "1"]
 
@@ -39,20 +43,24 @@ def test_three_runs_give_shares_accuracies_and_paired_differences(
         for mean, half in line["values"].values():
             assert 0 <= mean <= 1
             assert half >= 0
-    again = rotogbml.shape(three, episodes=4, workers=2, out=str(tmp_path / "again"))
-    assert [line.values for line in again.lines] == [
-        {name: tuple(pair) for name, pair in line["values"].items()} for line in tree["lines"]
-    ]
 
 
-def test_photos_have_two_ways_of_conflict(runs: dict[str, str]) -> None:
+def test_other_processes_find_the_same(runs: dict[str, str], drawn: Path) -> None:
+    spec = Spec("run", runs["isi"])
+    test = altered(work.Test(open_pack(drawn)["lao"], "all", 2, 1, 3, 0), "look", "texture")
+    here, there = (work.accuracies([spec], [test], 3, n, lambda _: None)[spec, "lao"] for n in (1, 2))
+    assert here.tolist() == there.tolist()
+
+
+def test_photos_have_two_ways_of_conflict(runs: dict[str, str], pack: Path) -> None:
     report = rotogbml.shape([runs["photos"]], episodes=3, workers=1)
     assert [line.measure for line in report.lines][::3][:2] == ["shape share (spectrum)", "shape share (patches)"]
     assert (Path(runs["photos"]) / "shape" / "shape.json").exists()
-    clean = rotogbml.evaluate([runs["photos"]], episodes=3, workers=1, format="json", out=runs["photos"] + "-eval")
-    row = next(row for row in clean.rows.values() if row["checkpoint"] == "best")
-    line = next(line for line in report.lines if line.measure == "accuracy, clean")
-    assert line.values["maml"][0] == pytest.approx(row["mean"])
+    spec = Spec("run", runs["photos"])
+    test = work.Test(open_pack(pack)["hidden"], "all", 2, 1, 3, 0)
+    plain = work.accuracies([spec], [test], 3, 1, lambda _: None)[spec, "hidden"]
+    clean = next(line for line in report.lines if line.measure == "accuracy, clean")
+    assert clean.values["maml + ISI"][0] == pytest.approx(plain.mean())
 
 
 def test_what_cannot_be_measured_is_refused(runs: dict[str, str], pack: Path, drawn: Path) -> None:
