@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +39,51 @@ def distances(norms: Tensor, cosine: Tensor) -> Tensor:
     # A zero gradient has no angle but does have a distance.
     apart = torch.where(a * b > 0, 2 * a * b * (1 - cosine.double()), 0.0)
     return ((a - b) ** 2 + apart).sqrt()
+
+
+def shares(norms: Tensor, cosine: Tensor, weights: Tensor) -> Tensor:
+    """Return who wins: ⟨ω_i g_i, ḡ⟩ / (N ‖ḡ‖²) with ḡ = (1/N) Σ_j ω_j g_j, from ‖g‖ [N], cosines [N, N] and ω [N]: [N].
+
+    It is task i's share of the step along the step's own direction: the shares add up to 1, are 1/N each where all
+    weighted gradients are equal, and one is negative where its task is led uphill. NaN where ḡ is zero.
+    """
+    weighted = norms.double() * weights.double()
+    gram = torch.where(weighted[:, None] * weighted > 0, weighted[:, None] * weighted * cosine.double(), 0.0)
+    pull = gram.sum(1)
+    return pull / pull.sum()
+
+
+class Conflict(NamedTuple):
+    """How far N tasks disagree in one room (encoder, head or features), all float64."""
+
+    norms: Tensor
+    """‖g_i‖, [N]."""
+    cosine: Tensor
+    """[N, N]."""
+    before: Tensor
+    """d_ij without ω (and, of features, without γ), [N, N] (eq. 11)."""
+    after: Tensor
+    """d_ij of ω_i g_i, [N, N]."""
+    shares: Tensor
+    """Each task's share of the step, [N]."""
+
+
+def conflict(gradients: Tensor, weights: Tensor, before: Tensor | None = None) -> Conflict:
+    """Return norms, cosines, distances and shares of the tasks' gradients.
+
+    Args:
+        gradients: g_i as they are averaged, [N, P]; a task's row is zero where it has none.
+        weights: ω_i, [N].
+        before: g_i as they were without the homogenizer where that is not the same rows (γ on features), [N, P].
+    """
+    norms = gradients.detach().norm(dim=1, dtype=torch.float64).cpu()
+    cosine = cosines(gradients)
+    weights = weights.detach().double().cpu()
+    if before is None:
+        apart = distances(norms, cosine)
+    else:
+        apart = distances(before.detach().norm(dim=1, dtype=torch.float64).cpu(), cosines(before))
+    return Conflict(norms, cosine, apart, distances(weights * norms, cosine), shares(norms, cosine, weights))
 
 
 def by_pair(matrix: Tensor, sources: Sequence[str]) -> dict[tuple[str, str], list[float]]:

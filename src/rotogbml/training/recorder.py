@@ -14,6 +14,7 @@ from torch import Tensor
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write
 from rotogbml.homogenizer.conflict import by_pair, cosines
+from rotogbml.training.conflicts import Sums, averages, tally
 
 KINDS = ("encoder", "feature_before", "feature_after")
 """Gradients whose cosines are logged for each pair of sources."""
@@ -37,6 +38,8 @@ class StepRecord:
     """[N, m] feature gradients with γ, in the space where γ aligns them."""
     notes: dict[str, float] = field(default_factory=dict)
     """What the learner has to say of its meta-gradients, averaged over tasks."""
+    head: Tensor | None = None
+    """[N, |φ|] ∇_φ L_i; None where nothing of the head is learned."""
 
     def gradients(self) -> dict[str, Tensor]:
         """Return the three kinds of gradient that are compared between sources."""
@@ -61,6 +64,7 @@ class Recorder:
         self.by_source: dict[str, dict[str, float]] = {}
         self.by_pair: dict[str, dict[str, tuple[float, int]]] = {}
         self.notes: dict[str, float] = {}
+        self.conflict: Sums = {}
 
     def add(self, record: StepRecord) -> None:
         """Take one step into the running interval."""
@@ -77,6 +81,8 @@ class Recorder:
                 sums[name] = sums.get(name, 0) + part
         for name, value in record.notes.items():
             self.notes[name] = self.notes.get(name, 0.0) + value
+        features = (record.feature_after, record.feature_before)
+        tally(self.conflict, record.sources, record.omega, (record.encoder, None), (record.head, None), features)
         for kind, vectors in record.gradients().items():
             for pair, values in by_pair(cosines(vectors), record.sources).items():
                 sums = self.by_pair.setdefault(json.dumps(pair), {})
@@ -103,6 +109,7 @@ class Recorder:
             "omega": omega,
             "cosine": mean,
             "pairs": pairs,
+            "conflict": averages(self.conflict),
         }
         if self.notes:
             line["learner"] = {name: value / self.steps for name, value in self.notes.items()}
@@ -121,7 +128,7 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the unfinished interval and the length of the metrics file."""
-        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes")
+        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes", "conflict")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

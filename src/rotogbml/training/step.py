@@ -95,6 +95,7 @@ def meta_step(
         feature_before=before,
         feature_after=after,
         notes={key: sum(o.notes[key] for o in outcomes) / len(outcomes) for key in outcomes[0].notes},
+        head=groups[1][1] if psi.phi else None,
     )
 
 
