@@ -144,7 +144,7 @@ def two_tasks(out: Path) -> str:
         panel.set(xlim=(-2.2, 2.5), ylim=(-2.4, 2.0), aspect="equal", title=name, xlabel="θ₁", ylabel="θ₂")
         first, last, ratio = course.losses[0], course.losses[-1], course.ratio
         said.append(
-            f"{name}: losses {first[0]:.2f}, {first[1]:.2f} → {last[0]:.2f}, {last[1]:.2f}; cosine of the two gradients "
+            f"{name}: losses {first[0]:.2f}, {first[1]:.2f} → {last[0]:.2f}, {last[1]:.2f}; cosine of gradients "
             f"{course.cosine[0]:+.2f} → {course.cosine[-1]:+.2f}; "
             f"larger over smaller weighted norm {ratio[0]:.2f} → {ratio[-1]:.2f}"
         )
@@ -225,7 +225,8 @@ def triangle(out: Path, run: Path, sources: Sequence[str]) -> str:
     missing = [pair for pair in pairs if pair not in seen]
     if missing:
         sys.exit(
-            f"{run}: {' and '.join(missing[0])} never met in a minibatch; name three sources that did, such as {sorted(seen)[0]}"
+            f"{run}: {' and '.join(missing[0])} never met in a minibatch; "
+            f"name three sources that did, such as {sorted(seen)[0]}"
         )
     figure, axes = _panels(2, width=8.0, height=3.4)
     said = []

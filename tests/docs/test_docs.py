@@ -50,6 +50,7 @@ def test_the_readme_has_commands_a_picture_and_a_table() -> None:
 
 
 PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/log.md", "docs/learners.md"]
+PAGES += ["docs/gradients.md", "docs/shape.md", "docs/theorem.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)
