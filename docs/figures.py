@@ -3,9 +3,10 @@
     python -m docs.figures two-tasks                 docs/two-tasks.svg    Figure 1: steps in task space and meta space
     python -m docs.figures triangle RUN A B C        docs/triangle.svg     Figure 2: d_ij between three sources of a run
     python -m docs.figures leader                    docs/leader.svg       leader and follower, Appendix A
+    python -m docs.figures cues                      docs/cues.png         what ``rotogbml shape`` shows to runs
     python -m docs.figures saliency WITHOUT WITH     docs/saliency.png     Figure 8: where two runs look
 
-Without arguments the two that need no run are drawn.
+Without arguments those that need no run are drawn.
 """
 
 from __future__ import annotations
@@ -15,108 +16,16 @@ import json
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from docs.two_parameters import STEPS, TASKS, game, homogenizer, smooth_ratio, train, turns
 from torch import Tensor
-
-from rotogbml.config import HomogenizerConfig, ReweightConfig, RotateConfig
-from rotogbml.homogenizer import Homogenizer, TaskStatistics, create_homogenizer
-from rotogbml.homogenizer.conflict import conflict
 
 HERE = Path(__file__).resolve().parent
 HUES = ("#0561cd", "#d2390c", "#0ba46f")
-INNER, OUTER, STEPS = 0.06, 0.03, 400
-START = (-1.0, 1.3)
-
-
-@dataclass(frozen=True)
-class Task:
-    """L(ẑ) = ½ (ẑ − c)ᵀ A (ẑ − c), two features."""
-
-    name: str
-    centre: tuple[float, float]
-    axes: tuple[float, float]
-    turn: float
-
-    def matrix(self) -> Tensor:
-        """Return A: eigenvalues ``axes``, the first along ``turn`` radians."""
-        c, s = math.cos(self.turn), math.sin(self.turn)
-        basis = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
-        return basis @ torch.diag(torch.tensor(self.axes, dtype=torch.float64)) @ basis.T
-
-    def loss(self, z: Tensor) -> Tensor:
-        """Return L of points [..., 2]."""
-        off = z - torch.tensor(self.centre, dtype=torch.float64)
-        return 0.5 * ((off @ self.matrix()) * off).sum(-1)
-
-    def slope(self, z: Tensor) -> Tensor:
-        """Return ∂L/∂ẑ at one point [2]."""
-        return self.matrix() @ (z - torch.tensor(self.centre, dtype=torch.float64))
-
-
-TASKS = (Task("task 1", (1.6, 0.5), (1.0, 0.3), 0.2), Task("task 2", (0.2, -1.5), (4.0, 1.6), 1.3))
-
-
-@dataclass
-class Course:
-    """What a training of the two parameters left: everything [step, …]."""
-
-    theta: list[Tensor] = field(default_factory=list)
-    inner: list[list[list[Tensor]]] = field(default_factory=list)
-    losses: list[list[float]] = field(default_factory=list)
-    cosine: list[float] = field(default_factory=list)
-    ratio: list[float] = field(default_factory=list)
-    weights: list[float] = field(default_factory=list)
-    gammas: list[Tensor] = field(default_factory=list)
-
-
-def homogenizer(on: bool, turn: float = 0.01, decay: float = 0.995) -> Homogenizer:
-    """Return the package's own ω and γ for the two tasks, or none."""
-    reweight = ReweightConfig(1.5, "mean", "gradient", 0.01, "source")
-    rotate = RotateConfig("shared", turn, decay, "source", True)
-    return create_homogenizer(
-        HomogenizerConfig(reweight, rotate) if on else None,
-        sources=[task.name for task in TASKS],
-        tasks_per_batch=len(TASKS),
-        feature_dim=2,
-        n_way=2,
-    )
-
-
-def train(part: Homogenizer, steps: int = STEPS, outer: float = OUTER, inner_steps: int = 3) -> Course:
-    """Run Algorithm 1 in first order on θ ∈ ℝ², whose features are θ itself: ẑ_i = γ_i θ_i."""
-    names = tuple(task.name for task in TASKS)
-    theta, course = torch.tensor(START, dtype=torch.float64), Course()
-    for _ in range(steps):
-        gammas = [γ.double() for γ in part.rotations(names) or [torch.eye(2)] * len(TASKS)]
-        paths, g, u, losses = [], [], [], []
-        for task, γ in zip(TASKS, gammas, strict=True):
-            path = [theta]
-            for _ in range(inner_steps):
-                path.append(path[-1] - INNER * γ.T @ task.slope(γ @ path[-1]))
-            rotated = γ @ path[-1]
-            paths.append(path)
-            u.append(task.slope(rotated))
-            g.append(γ.T @ u[-1])
-            losses.append(task.loss(rotated))
-        gradients = torch.stack(g)
-        stats = TaskStatistics(names, torch.stack(losses), gradients.norm(dim=1), torch.stack(u))
-        weights = part.weights(stats)
-        found = conflict(gradients, weights)
-        course.theta.append(theta)
-        course.inner.append(paths)
-        course.losses.append([float(one) for one in losses])
-        course.cosine.append(float(found.cosine[0, 1]))
-        weighted = weights * found.norms
-        course.ratio.append(float(weighted.max() / weighted.min()))
-        course.weights, course.gammas = weights.tolist(), gammas
-        theta = theta - outer * (weights @ gradients) / len(TASKS)
-        part.update(stats)
-    return course
 
 
 def two_tasks(out: Path) -> str:
@@ -151,29 +60,6 @@ def two_tasks(out: Path) -> str:
     axes[0].legend(fontsize=7, loc="lower left", frameon=False)
     figure.savefig(out, metadata={"Date": None})
     return "\n".join(said)
-
-
-def game(follower: float, leader: Callable[[int], float], a: float = 3.0, steps: int = 200) -> np.ndarray:
-    """Return (x, y) over steps where the follower x lowers ½x² − a·x·y and the leader y lowers ½y² + a·x·y."""
-    x, y, seen = 1.0, 1.0, [(1.0, 1.0)]
-    for t in range(steps):
-        x, y = x - follower * (x - a * y), y - leader(t) * (y + a * x)
-        seen.append((x, y))
-    return np.array(seen)
-
-
-def smooth_ratio(a: float) -> float:
-    """Return the largest η_leader / η_follower without oscillation in continuous time: (√(1 + a²) − a)².
-
-    The motion's matrix [[1, −a], [ra, r]] has real eigenvalues where (1 − r)² ≥ 4 a² r.
-    """
-    return (math.sqrt(1 + a * a) - a) ** 2
-
-
-def turns(values: np.ndarray) -> int:
-    """Return how often a course changes its sign: an oscillation about 0 does."""
-    big = values[np.abs(values) > 1e-9]
-    return int((np.sign(big[1:]) != np.sign(big[:-1])).sum())
 
 
 def leader(out: Path) -> str:
@@ -253,6 +139,36 @@ def triangle(out: Path, run: Path, sources: Sequence[str]) -> str:
     return "\n".join(said)
 
 
+def cues(out: Path) -> str:
+    """Draw queries of held-out scripts as they are, in conflict, and altered; return what the columns are."""
+    from PIL import Image
+
+    from rotogbml.cues.altered import altered
+    from rotogbml.cues.images import DISTORTIONS
+    from rotogbml.episodes.augment import IMAGENET_MEAN, IMAGENET_STD
+    from rotogbml.evaluation.work import Test
+    from rotogbml.sources.glyphs import glyphs
+    from rotogbml.sources.packed import open_pack
+
+    def picture(x: Tensor) -> np.ndarray:
+        mean, std = (torch.tensor(one).view(3, 1, 1) for one in (IMAGENET_MEAN, IMAGENET_STD))
+        shown = ((x * std + mean).clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        return np.pad(shown.repeat(2, axis=0).repeat(2, axis=1), ((3, 3), (3, 3), (0, 0)), constant_values=255)
+
+    pack, rows = open_pack(glyphs()), []
+    for script in ("lao", "tifinagh", "georgian", "nko"):
+        test = Test(pack[script], "all", 5, 1, 1, 0)
+        by_shape, by_texture = (altered(test, "look", asks).episode(0) for asks in ("shape", "texture"))
+        support = {int(y): x for x, y in zip(by_shape.support.x, by_shape.support.y, strict=True)}
+        shape, texture = (support[int(one.query.y[0])] for one in (by_shape, by_texture))
+        altered_ones = [altered(test, name).episode(0).query.x[0] for name in DISTORTIONS]
+        rows.append(np.hstack([picture(x) for x in (shape, texture, by_shape.query.x[0], *altered_ones)]))
+    Image.fromarray(np.vstack(rows)).save(out, optimize=True)
+    return "support of the class by shape, support of the class by look, the query between them; " + ", ".join(
+        DISTORTIONS
+    )
+
+
 def saliency(out: Path, runs: Sequence[str], target: Sequence[str]) -> str:
     """Draw Figure 8 from the pictures that ``rotogbml explain`` writes, and return its sentences."""
     import base64
@@ -299,11 +215,11 @@ def _panels(n: int, width: float, height: float) -> tuple[Any, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m docs.figures", description=__doc__.splitlines()[0])
-    parser.add_argument("figure", nargs="?", choices=("two-tasks", "triangle", "leader", "saliency"))
+    parser.add_argument("figure", nargs="?", choices=("two-tasks", "triangle", "leader", "cues", "saliency"))
     parser.add_argument("rest", nargs="*", help="triangle: RUN A B C; saliency: WITHOUT WITH [TARGET …]")
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args(arguments)
-    drawn: dict[str, Callable[[Path], str]] = {"two-tasks": two_tasks, "leader": leader}
+    drawn = {"two-tasks.svg": two_tasks, "leader.svg": leader, "cues.png": cues}
     if given.figure == "triangle":
         if len(given.rest) != 4:
             parser.error("triangle needs RUN and the names of three sources")
@@ -314,8 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(saliency(given.out / "saliency.png", given.rest[:2], given.rest[2:]))
     else:
         for name, draw in drawn.items():
-            if given.figure in (None, name):
-                print(draw(given.out / f"{name}.svg"))
+            if given.figure in (None, name.split(".")[0]):
+                print(draw(given.out / name))
 
 
 if __name__ == "__main__":
