@@ -14,6 +14,7 @@ from torch import Tensor
 
 import rotogbml
 from rotogbml.cli import main
+from rotogbml.cues.explain import Share, _overall
 from rotogbml.cues.saliency import scores_of, share_inside, smooth_grad, strength
 from rotogbml.errors import UsageError
 from rotogbml.evaluation import work
@@ -86,6 +87,21 @@ def test_the_page_stands_alone_and_says_its_number(
     first = text
     assert main(["explain", runs["plain"], runs["isi"], "--target", "lao", *few]) == 0
     assert page.read_text() == first
+
+
+def test_several_targets_have_a_mean() -> None:
+    shares = [
+        Share("a", "lao", 0.4, 0.03, 0.3, 10),
+        Share("b", "lao", 0.5, 0.03, 0.3, 10, 0.1, 0.06),
+        Share("a", "nko", 0.6, 0.04, 0.2, 10),
+        Share("b", "nko", 0.8, 0.04, 0.2, 10, 0.2, 0.08),
+    ]
+    first, second = _overall(shares, ["a", "b"])
+    assert (first.target, first.images, first.gain) == ("mean of 2", 20, None)
+    assert first.on_ink == pytest.approx(0.5)
+    assert first.ci95 == pytest.approx(0.025)
+    assert (second.gain, second.gain_ci95) == (pytest.approx(0.15), pytest.approx(0.05))
+    assert _overall(shares[:2], ["a", "b"]) == []
 
 
 def test_photos_get_maps_but_no_number(runs: dict[str, str], tmp_path: Path) -> None:

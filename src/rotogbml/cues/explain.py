@@ -124,6 +124,7 @@ def explain(
         strips.append(_strip(test, seen_maps, shown, [names[spec] for spec in specs]))
         if is_drawn(test.source):
             shares += _shares(test, seen_maps, [names[spec] for spec in specs])
+    shares += _overall(shares, [names[spec] for spec in specs])
     path = Path(out) if out is not None else Path(specs[-1].run) / "explain.html"
     if path.is_dir():
         path = path / "explain.html"
@@ -193,6 +194,28 @@ def _shares(test: Test, maps: list[Maps], names: list[str]) -> list[Share]:
         area = float(masks[known].mean())
         shares.append(Share(name, test.source.name, mean, half, area, int(known.sum()), gain, gain_half))
     return shares
+
+
+def _overall(shares: list[Share], names: list[str]) -> list[Share]:
+    """Return each run's mean over targets, where there are several: targets are fixed, images vary."""
+    each = [[share for share in shares if share.run == name] for name in names]
+    if len(each[0]) < 2:
+        return []
+
+    def mean(values: list[float | None]) -> float:
+        return float(np.mean([value for value in values if value is not None]))
+
+    def half(values: list[float | None]) -> float:
+        return math.sqrt(sum(value**2 for value in values if value is not None)) / len(values)
+
+    found = []
+    for name, own in zip(names, each, strict=True):
+        gains = [share.gain for share in own], [share.gain_ci95 for share in own]
+        gain, gain_half = (None, None) if own[0].gain is None else (mean(gains[0]), half(gains[1]))
+        on_ink, ci95 = mean([share.on_ink for share in own]), half([share.ci95 for share in own])
+        area, images = mean([share.area for share in own]), sum(share.images for share in own)
+        found.append(Share(name, f"mean of {len(own)}", on_ink, ci95, area, images, gain, gain_half))
+    return found
 
 
 def _strip(test: Test, maps: list[Maps], shown: int, names: list[str]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def show(report: ShapeReport) -> None:
         f"{', '.join(report.targets)}; in %, ± 95 % over episodes (one training run each)"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
-    table.add_column("measure")
+    table.add_column("measure", no_wrap=True)
     table.add_column("severity", overflow="fold")
     for method in methods:
         table.add_column(method, justify="right", overflow="fold")
