@@ -57,6 +57,9 @@ PAGES = [
     "docs/log.md",
     "docs/learners.md",
     "docs/homogenizers.md",
+    "docs/gradients.md",
+    "docs/shape.md",
+    "docs/theorem.md",
 ]
 
 

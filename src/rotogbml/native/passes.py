@@ -1,4 +1,4 @@
-"""The compiled passes as functions of tensors. Maps are rows [b, h, w, c], contiguous, float32 or float64, on the CPU.
+"""The compiled passes as functions of tensors. Maps are rows [b, h, w, c], float32 or float64, on the CPU.
 
 Images are dealt to as many threads as torch may use; a pass does not depend on how many those are.
 """
@@ -49,6 +49,7 @@ def pool(rows: Tensor, sign: Tensor, given: int) -> tuple[Tensor, Tensor, Tensor
         y at the winners [b, h/2, w/2, c]; their place in the window, 0 … 3, uint8 of that shape; mean and biased
         variance, [c] each.
     """
+    rows = rows.contiguous()
     b, h, w, c = rows.shape
     best = rows.new_empty(b, h // 2, w // 2, c)
     where = torch.empty(best.shape, dtype=torch.uint8)
@@ -68,6 +69,7 @@ def pool(rows: Tensor, sign: Tensor, given: int) -> tuple[Tensor, Tensor, Tensor
 
 def winners(rows: Tensor, where: Tensor) -> Tensor:
     """Return what stands at the winners: [b, h, w, c] → [b, h/2, w/2, c]."""
+    rows = rows.contiguous()
     b, h, w, c = rows.shape
     out = rows.new_empty(where.shape)
     call = _function("winners", rows)
@@ -81,6 +83,7 @@ def winners(rows: Tensor, where: Tensor) -> Tensor:
 
 def sums(d: Tensor, x: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     """Return Σ d and Σ d (x − centre) over all rows, float64 [c] each."""
+    d, x = d.contiguous(), x.contiguous()
     b, h, w, c = x.shape
     out = torch.empty(b, 2, c, dtype=torch.float64)
     call = _function("sums", x)
@@ -103,9 +106,10 @@ def dense_and_winners(
     more: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
     """Return slope · y + level (+ along · u) in the first ``given`` images, 0 in the others, more at the winners."""
+    rows, at_winners = rows.contiguous(), at_winners.contiguous()
     b, h, w, c = rows.shape
     out = torch.empty_like(rows)
-    u, along = (None, None) if more is None else more
+    u, along = (None, None) if more is None else (more[0].contiguous(), more[1])
     call = _function("dense_and_winners", rows)
 
     def some(first: int, last: int) -> None:

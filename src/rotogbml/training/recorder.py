@@ -15,7 +15,8 @@ from torch import Tensor
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write
-from rotogbml.homogenizer.conflict import by_pair, cosines
+from rotogbml.homogenizer.conflict import Angles, angles, angles_of_gram, by_pair, gramian
+from rotogbml.training.conflicts import Sums, averages, tally
 from rotogbml.training.ranks import ALONE, Ranks
 
 KINDS = ("encoder", "feature_before", "feature_after")
@@ -40,6 +41,8 @@ class StepRecord:
     """[N, m] feature gradients with γ, in the space where γ aligns them."""
     notes: dict[str, float] = field(default_factory=dict)
     """What the learner has to say of its meta-gradients, averaged over tasks."""
+    head: Tensor | None = None
+    """[N, |φ|] ∇_φ L_i; None where nothing of the head is learned."""
 
 
 class Recorder:
@@ -62,10 +65,12 @@ class Recorder:
         self.by_source: dict[str, dict[str, float]] = {}
         self.by_pair: dict[str, dict[str, tuple[float, int]]] = {}
         self.notes: dict[str, float] = {}
+        self.conflict: Sums = {}
 
     def add(self, record: StepRecord) -> None:
         """Take one step into the running interval."""
-        compared = {"encoder": self._encoder(record)}
+        encoder = self._angles(record.encoder)
+        head = None if record.head is None else self._angles(record.head)
         if not self.ranks.first:
             return
         n = len(record.sources)
@@ -81,24 +86,24 @@ class Recorder:
                 sums[name] = sums.get(name, 0) + part
         for name, value in record.notes.items():
             self.notes[name] = self.notes.get(name, 0.0) + value
-        for kind, vectors in (("feature_before", record.feature_before), ("feature_after", record.feature_after)):
-            compared[kind] = _sums(cosines(vectors), record.sources)
-        for kind, pairs in compared.items():
-            for pair, (sum_of_step, count_of_step) in pairs.items():
+        features = angles(record.feature_after), angles(record.feature_before)
+        tally(self.conflict, record.sources, record.omega, (encoder, None), (head, None), features)
+        compared = {"encoder": encoder, "feature_before": features[1], "feature_after": features[0]}
+        for kind, found in compared.items():
+            for pair, values in by_pair(found.cosine, record.sources).items():
                 sums = self.by_pair.setdefault(json.dumps(pair), {})
                 total, count = sums.get(kind, (0.0, 0))
-                sums[kind] = (total + sum_of_step, count + count_of_step)
+                sums[kind] = (total + sum(values), count + len(values))
 
-    def _encoder(self, record: StepRecord) -> dict[tuple[str, str], tuple[float, int]]:
-        """Return the cosines of encoder gradients, summed by pair of sources.
+    def _angles(self, columns: Tensor) -> Angles:
+        """Return lengths and angles of the tasks' gradients, [N, P]; of several processes each holds some columns.
 
-        A cosine is a sum over columns, so that only the sums by pair travel: the bytes do not grow with N².
+        A product of two gradients is a sum over columns, so that only N² of them travel.
         """
         if self.ranks.world == 1:
-            return _sums(cosines(record.encoder), record.sources)
-        shares = _sums(share_of_cosines(record.encoder, record.norms), record.sources)
-        totals = self.ranks.sum([share for share, _ in shares.values()])
-        return {pair: (total, count) for (pair, (_, count)), total in zip(shares.items(), totals, strict=True)}
+            return angles(columns)
+        gram = gramian(columns)
+        return angles_of_gram(gram.new_tensor(self.ranks.sum(gram.flatten().tolist())).view_as(gram))
 
     def line(self, step: int, omega: dict[str, float]) -> dict[str, Any]:
         """Return the interval's averages and begin the next one."""
@@ -120,6 +125,7 @@ class Recorder:
             "omega": omega,
             "cosine": mean,
             "pairs": pairs,
+            "conflict": averages(self.conflict),
         }
         if self.notes:
             line["learner"] = {name: value / self.steps for name, value in self.notes.items()}
@@ -138,7 +144,7 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the unfinished interval and the length of the metrics file."""
-        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes")
+        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes", "conflict")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -108,6 +108,7 @@ def meta_step(
         feature_before=before,
         feature_after=after,
         notes={key: sum(t.notes[key] for t in told) / n for key in told[0].notes},
+        head=columns[1] if psi.phi else None,
     )
 
 
