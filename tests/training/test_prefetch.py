@@ -154,10 +154,10 @@ def trainer(build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 def test_a_run_is_the_same_to_the_bit_with_and_without_and_across_a_stop(trainer: Callable[..., Trainer]) -> None:
-    def interrupted(batch: Callable[[int], Any], step: int) -> Any:
+    def interrupted(batch: Callable[..., Any], step: int, **which: Any) -> Any:
         if step == 3:
             signal.raise_signal(signal.SIGINT)
-        return batch(step)
+        return batch(step, **which)
 
     digests = []
     for name, ahead in (("inline", False), ("ahead", True)):
@@ -174,10 +174,10 @@ def test_a_run_is_the_same_to_the_bit_with_and_without_and_across_a_stop(trainer
 
 
 def test_an_error_in_a_minibatch_ends_the_run_at_its_step(trainer: Callable[..., Trainer]) -> None:
-    def failing(batch: Callable[[int], Any], step: int) -> Any:
+    def failing(batch: Callable[..., Any], step: int, **which: Any) -> Any:
         if step == 3:
             raise RotogbmlError("an image is gone")
-        return batch(step)
+        return batch(step, **which)
 
     run = trainer("run", True, failing)
     with pytest.raises(RotogbmlError, match="an image is gone"):

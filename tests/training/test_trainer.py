@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig
+from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, RotateConfig
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
@@ -120,7 +120,9 @@ def test_validation_counts_the_episodes_it_takes(build: Build, tmp_path: Path) -
 def test_validation_sees_neither_masks_nor_rotations_nor_weights(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = build(steps=3, homogenizer=HomogenizerConfig())
+    # of both sides the head would turn, and features stay as they are
+    queries = RotateConfig(rotate_support=False)
+    parts = build(steps=3, homogenizer=HomogenizerConfig(rotate=queries))
     trainer = trained(parts, tmp_path)
     network = parts.learner.network
     features, logits, drops, latest, same = network.features, network.logits, [], [], []

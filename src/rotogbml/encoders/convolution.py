@@ -61,16 +61,17 @@ class Convolution(nn.Conv2d):
         Raises:
             UsageError: under ``bf16-mixed``, images or filters are not float32.
         """
+        side = self.side._replace(groups=self.groups)
         if self.precision == "32":
-            own = _fits(input, self.weight, self.side)
-            return _Convolution.apply(input, self.weight, (self.side, None)) if own else super().forward(input)
+            own = _fits(input, self.weight, side)
+            return _Convolution.apply(input, self.weight, (side, None)) if own else super().forward(input)
         if not input.dtype == self.weight.dtype == torch.float32:
             raise UsageError(
                 f"precision bf16-mixed takes float32 images and filters, not {input.dtype} and {self.weight.dtype}: "
                 "take precision 32"
             )
         _tell_where_slow(input.device.type)
-        return _Convolution.apply(input, self.weight, (self.side, torch.bfloat16))
+        return _Convolution.apply(input, self.weight, (side, torch.bfloat16))
 
 
 def set_precision(encoder: HoldsNorms, precision: str) -> None:
@@ -89,11 +90,13 @@ def set_precision(encoder: HoldsNorms, precision: str) -> None:
 
 
 class _Side(NamedTuple):
-    """What is the same by height and by width."""
+    """What is the same by height and by width, and the groups."""
 
     kernel: int
     stride: int
     padding: int
+    groups: int = 1
+    """Of channels: tasks that stand side by side at test."""
 
     def of(self, size: int) -> int:
         """Return how many positions a side of so many has after the convolution."""
@@ -205,13 +208,13 @@ def _widened(x: Tensor, how: _How) -> Tensor:
 
 
 def _forward(x: Tensor, w: Tensor, how: _How) -> Tensor:
-    (_, stride, padding), _ = how
-    return _convolution(x, w, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+    (_, stride, padding, groups), _ = how
+    return _convolution(x, w, None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups)
 
 
 def _first(g: Tensor, x: Tensor, w: Tensor, how: _How, wanted: _Wanted) -> tuple[Tensor | None, ...]:
     """Return ∂x = g ∗ᵀ w and ∂w = x ⋆ g, each None where it is not wanted."""
-    (_, stride, padding), _ = how
-    shape = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1)
+    (_, stride, padding, groups), _ = how
+    shape = ([stride] * 2, [padding] * 2, [1, 1], False, [0, 0], groups)
     at_x, at_w, _ = _convolution_backward(g, x, w, None, *shape, [*wanted, False])
     return tuple(_widened(t, how) if one else None for t, one in zip((at_x, at_w), wanted, strict=True))
