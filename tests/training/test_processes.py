@@ -23,7 +23,7 @@ from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, Rewei
 from rotogbml.episodes import Elsewhere, Episode
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.training import checkpoint, place
-from rotogbml.training.assemble import Parts
+from rotogbml.training.assemble import Parts, assemble
 from rotogbml.training.outer import create_optimizer
 from rotogbml.training.ranks import Ranks
 from rotogbml.training.run import RunFolder
@@ -38,7 +38,8 @@ FRESH = HomogenizerConfig(
 )
 KEPT = HomogenizerConfig(ReweightConfig(lr=0.1), RotateConfig(lr=0.2))
 BY_PLACE = HomogenizerConfig(ReweightConfig(slots="position", lr=0.1), RotateConfig(slots="position", lr=0.2))
-HOMOGENIZERS = {"off": None, "kept": KEPT, "by place": BY_PLACE, "of the minibatch": FRESH}
+CLASSES = HomogenizerConfig(None, RotateConfig(lr=0.2, compare="class"))
+HOMOGENIZERS = {"off": None, "kept": KEPT, "by place": BY_PLACE, "of the minibatch": FRESH, "classes": CLASSES}
 
 
 def double(parts: Parts) -> None:
@@ -119,6 +120,29 @@ def test_in_float32_they_take_them_to_the_bit(
         return checkpoint.digest(stepped(build, ranks, torch.float32, 2, **given))
 
     assert len({digest for world in (1, 2, 3) for digest in played(world, work)}) == 1
+
+
+@pytest.mark.parametrize("combine", ["pcgrad", "gradvac", "famo", "clip"])
+def test_a_rival_sees_all_tasks_wherever_they_are(build: Build, configure: Callable[..., Any], combine: Any) -> None:
+    pytest.importorskip("torchjd")
+    changes = {
+        "homogenizer": HomogenizerConfig(combine=combine),
+        "episodes": replace(configure().episodes, tasks_per_batch=5),
+    }
+
+    def work(ranks: Ranks) -> dict[str, Any]:
+        return stepped(build, ranks, torch.float64, 3, **changes)
+
+    (alone,) = played(1, work)
+    for rank, made in enumerate(played(3, work)):
+        assert_near(made, alone, f"process {rank}")
+
+
+def test_graddrop_is_refused_where_processes_share_the_numbers(configure: Callable[..., Any]) -> None:
+    pytest.importorskip("torchjd")
+    config = configure(homogenizer=HomogenizerConfig(combine="graddrop"))
+    with pytest.raises(UsageError, match="take --devices 1"):
+        played(2, lambda ranks: assemble(config, torch.device("cpu"), ranks))
 
 
 def test_a_process_draws_the_images_of_its_own_tasks_alone(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
