@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import platform
@@ -182,6 +183,8 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENAMETOOLONG:  # no folder can have it: making it says so
+                return {}
             raise UsageError(f"{self.record} cannot be read ({error}): put it back as it was") from error
 
     def _check_same(self, config: RunConfig, packs: dict[str, str], resume: bool) -> None:
