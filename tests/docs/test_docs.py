@@ -60,6 +60,7 @@ PAGES = [
     "docs/gradients.md",
     "docs/shape.md",
     "docs/theorem.md",
+    "docs/processes.md",
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.wires import ends, played
+from benchmarks.wires import Counting, ends, played
 from torch import Tensor
 
 from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, ReweightConfig, RotateConfig
@@ -253,6 +253,22 @@ def test_a_full_disk_of_the_first_ends_all(build: Build, tmp_path: Path, monkeyp
     assert [str(end) for end in out] == ["disk full"] * 3
 
 
+def test_what_is_counted_for_many_is_what_few_say(build: Build) -> None:
+    """The simulation of docs/processes.md, in which the others say what process 0 says, against threads that talk."""
+
+    def said(ranks: Ranks) -> tuple[dict[str, int], dict[str, int]]:
+        stepped(build, ranks, torch.float32, 2)
+        wire: Any = ranks._wire
+        return wire.count.messages, wire.count.bytes
+
+    for world in (2, 3):
+        played_messages, played_bytes = played(world, said)[0]
+        messages, size = said(Ranks(Counting(world)))
+        assert messages == played_messages
+        assert size["all_to_all"] == played_bytes["all_to_all"]
+        assert size["all_gather"] == pytest.approx(played_bytes["all_gather"], rel=0.02)
+
+
 # Where this process stands.
 
 
@@ -420,8 +436,9 @@ def started() -> Iterator[list[Any]]:
     """Return a list of commands that are ended with the test."""
     runs: list[Any] = []
     yield runs
-    for run in runs:
-        run.kill()
+    for run in runs[-1:]:  # the ones before have ended
+        if not gone(run.pid, 0.1):
+            run.kill()
 
 
 def test_when_one_process_ends_none_is_left_behind(

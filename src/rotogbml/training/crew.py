@@ -25,6 +25,8 @@ from rotogbml.errors import LostError, RotogbmlError
 LOST = 3
 """Exit code of a child that could not reach another process: never the cause."""
 
+INTERRUPTED = 130
+
 _PATIENCE = 5.0
 """Seconds in which a child that has nothing more to do ends by itself."""
 
@@ -82,13 +84,20 @@ class Crew:
             raise LostError(said) from error
 
     def _why(self) -> str:
-        """Return in words which child ended, and how; empty where none did."""
+        """Return in words which child ended, and how; empty where none did.
+
+        Raises:
+            KeyboardInterrupt: a second Ctrl-C ended it.
+        """
         until = time.monotonic() + _PATIENCE
         while time.monotonic() < until and all(child.poll() in (None, LOST) for child in self.children):
             time.sleep(0.02)
         ended = [child for child in self.children if child.returncode not in (None, 0, LOST)]
         if not ended:
             return ""
+        if all(child.returncode in (INTERRUPTED, -signal.SIGINT) for child in ended):
+            self._end(0.0)
+            raise KeyboardInterrupt
         child = min(ended, key=lambda child: child.returncode)  # a signal before an exit code
         return f"{self._who(child)}; run the same command again to go on from the last checkpoint"
 
@@ -128,7 +137,7 @@ def serve() -> None:
     except LostError:
         code = LOST
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except Exception as error:
         code = error.exit_code if isinstance(error, RotogbmlError) else 1
         if not getattr(error, "silent", False):
