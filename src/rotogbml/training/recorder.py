@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rotogbml.errors import RotogbmlError
@@ -18,6 +16,9 @@ from rotogbml.files import cannot_write
 from rotogbml.homogenizer.conflict import Angles, angles, angles_of_gram, by_pair, gramian
 from rotogbml.training.conflicts import Sums, averages, tally
 from rotogbml.training.ranks import ALONE, Ranks
+
+COMPARED = 64
+"""Tasks of a minibatch whose gradients are compared with each other, the first ones: pairs grow with the square."""
 
 KINDS = ("encoder", "feature_before", "feature_after")
 """Gradients whose cosines are logged for each pair of sources."""
@@ -86,11 +87,12 @@ class Recorder:
                 sums[name] = sums.get(name, 0) + part
         for name, value in record.notes.items():
             self.notes[name] = self.notes.get(name, 0.0) + value
-        features = angles(record.feature_after), angles(record.feature_before)
-        tally(self.conflict, record.sources, record.omega, (encoder, None), (head, None), features)
+        features = angles(record.feature_after[:COMPARED]), angles(record.feature_before[:COMPARED])
+        omega, sources = record.omega[:COMPARED], record.sources[:COMPARED]
+        tally(self.conflict, sources, omega, (encoder, None), (head, None), features)
         compared = {"encoder": encoder, "feature_before": features[1], "feature_after": features[0]}
         for kind, found in compared.items():
-            for pair, values in by_pair(found.cosine, record.sources).items():
+            for pair, values in by_pair(found.cosine, sources).items():
                 sums = self.by_pair.setdefault(json.dumps(pair), {})
                 total, count = sums.get(kind, (0.0, 0))
                 sums[kind] = (total + sum(values), count + len(values))
@@ -98,11 +100,11 @@ class Recorder:
     def _angles(self, columns: Tensor) -> Angles:
         """Return lengths and angles of the tasks' gradients, [N, P]; of several processes each holds some columns.
 
-        A product of two gradients is a sum over columns, so that only N² of them travel.
+        A product of two gradients is a sum over columns, so that one number for two tasks is all that travels.
         """
         if self.ranks.world == 1:
-            return angles(columns)
-        gram = gramian(columns)
+            return angles(columns[:COMPARED])
+        gram = gramian(columns[:COMPARED])
         return angles_of_gram(gram.new_tensor(self.ranks.sum(gram.flatten().tolist())).view_as(gram))
 
     def line(self, step: int, omega: dict[str, float]) -> dict[str, Any]:
@@ -184,26 +186,6 @@ class Recorder:
         if length > self.bytes:
             with self.metrics.open("rb+") as file:
                 file.truncate(self.bytes)
-
-
-def share_of_cosines(columns: Tensor, norms: list[float]) -> Tensor:
-    """Return what some columns [N, w] of N vectors of known length add to their cosines, float64 [N, N].
-
-    It is NaN wherever one of the two vectors is zero: on every process alike.
-    """
-    lengths = torch.tensor(norms, dtype=torch.float64, device=columns.device)
-    share = torch.zeros(len(norms), len(norms), dtype=torch.float64)
-    for part in columns.detach().split(1 << 20, dim=1):  # copies in float64 stay small
-        unit = part.double() / lengths[:, None]
-        share += (unit @ unit.T).cpu()
-    gone = (lengths == 0).cpu()
-    share[gone] = share[:, gone] = math.nan
-    return share
-
-
-def _sums(matrix: Tensor, sources: Sequence[str]) -> dict[tuple[str, str], tuple[float, int]]:
-    """Return the sum and the number of the defined entries by pair of sources."""
-    return {pair: (sum(values), len(values)) for pair, values in by_pair(matrix, sources).items()}
 
 
 def _mean(sums: Iterable[dict[str, tuple[float, int]]], kind: str) -> float | None:
