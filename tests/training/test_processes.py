@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -19,10 +20,11 @@ import torch
 from benchmarks.wires import Counting, ends, played
 from torch import Tensor
 
+import rotogbml
 from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, ReweightConfig, RotateConfig
 from rotogbml.episodes import Elsewhere, Episode
-from rotogbml.errors import RotogbmlError, UsageError
-from rotogbml.training import checkpoint, place
+from rotogbml.errors import LostError, RotogbmlError, UsageError
+from rotogbml.training import checkpoint, network, place
 from rotogbml.training.assemble import Parts, assemble
 from rotogbml.training.outer import create_optimizer
 from rotogbml.training.ranks import Ranks
@@ -86,8 +88,13 @@ def assert_near(a: Any, b: Any, where: str = "") -> None:
         assert a == b, where
 
 
-@pytest.mark.parametrize("homogenizer", HOMOGENIZERS)
-@pytest.mark.parametrize("learner", ["maml", "anil", "reptile", "imaml", "maml++"])
+@pytest.mark.parametrize(
+    ("learner", "homogenizer"),
+    [
+        *itertools.product(["maml", "anil", "reptile", "imaml", "maml++"], ["off", "kept", "of the minibatch"]),
+        ("maml", "by place"),
+    ],
+)
 def test_any_number_of_processes_takes_the_same_steps(
     build: Build, configure: Callable[..., Any], learner: str, homogenizer: str
 ) -> None:
@@ -319,10 +326,34 @@ def test_machines_without_a_launcher_say_which_they_are(bare: pytest.MonkeyPatch
         place.find(2, 2, 4, "cpu")
 
 
+def test_a_module_stays_in_the_process_that_it_was_given_to(pack: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"given as a module stays in the process .* take --devices 1, or name"):
+        rotogbml.train([str(pack)], str(tmp_path / "run"), encoder=torch.nn.Flatten(), devices=2)  # ty: ignore[invalid-argument-type]
+
+
+def test_slurm_that_was_asked_in_another_way_is_told_how(bare: pytest.MonkeyPatch) -> None:
+    for name, value in (("SLURM_NTASKS", "2"), ("SLURM_NNODES", "1"), ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0")):
+        bare.setenv(name, value)
+    bare.delenv("SLURM_NTASKS_PER_NODE", raising=False)
+    there = place.find(None, 1, 4, "cpu")
+    with pytest.raises(UsageError, match=r"Slurm: .*Use `--ntasks-per-node=2` instead"), place.met(there, "cpu"):
+        pass
+
+
 @pytest.mark.parametrize("devices", [0, -1])
 def test_no_process_is_none(bare: pytest.MonkeyPatch, devices: int) -> None:
     with pytest.raises(UsageError, match=f"devices is {devices}: give at least 1, or leave it out"):
         place.find(devices, 1, 4, "cpu")
+
+
+def test_what_the_wire_complains_of_is_said_in_words() -> None:
+    gloo = "[/src/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:65221. This is typically caused"
+    with pytest.raises(LostError) as lost, network.reaching():
+        raise RuntimeError(gloo)
+    assert str(lost.value) == (
+        "another process of this run has ended, or its machine cannot be reached (Connection closed by peer "
+        "[127.0.0.1]:65221): run the same command again to go on from the last checkpoint"
+    )
 
 
 # Real processes. Each costs seconds of importing torch, so that few are started.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -62,7 +63,7 @@ def reaching() -> Generator[None]:
     try:
         yield
     except RuntimeError as error:
-        said = str(error).split("\n")[0]
+        said = re.sub(r"^\[[^]]*\] *", "", str(error).split("\n")[0]).split(". ")[0]  # without gloo's source and advice
         raise LostError(
             f"another process of this run has ended, or its machine cannot be reached ({said}): run the same command "
             "again to go on from the last checkpoint"

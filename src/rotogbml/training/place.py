@@ -227,10 +227,16 @@ def met(place: Place, accelerator: str) -> Generator[tuple[Ranks, torch.device]]
     try:
         more: dict[str, Any] = {"plugins": [Own(place)]} if place.started_by == "rotogbml" else {}
         strategy = _Met(process_group_backend=BACKENDS[accelerator], timeout=TIMEOUT)
-        with reaching():
+        try:
             fabric = Fabric(
                 accelerator=accelerator, devices=place.devices, num_nodes=place.nodes, strategy=strategy, **more
             )
+        except (RuntimeError, ValueError) as error:  # what Slurm was asked for cannot be used
+            raise UsageError(f"{place.started_by}: {error}") from error
+        if place.started_by == "rotogbml" and place.nodes > 1 and place.local == 0:
+            said = f"machine {place.node} waits for {place.world} processes to meet at {place.address}:{place.port}"
+            print(said, file=sys.stderr, flush=True)
+        with reaching():
             fabric.launch()
         ranks = Ranks(Network(), fabric.local_rank)
         if not ranks.first:  # what they all would say, the first one says
