@@ -12,9 +12,8 @@ from rotogbml.cli import main
 from rotogbml.cues.altered import altered
 from rotogbml.cues.images import DISTORTIONS
 from rotogbml.errors import UsageError
-from rotogbml.evaluation import dealing
+from rotogbml.evaluation import dealing, work
 from rotogbml.evaluation.methods import Spec
-from rotogbml.evaluation.work import Test
 from rotogbml.sources.packed import open_pack
 
 FEW = ["--episodes", "4", "--workers", "1"]
@@ -48,7 +47,7 @@ def test_three_runs_give_shares_accuracies_and_paired_differences(
 
 def test_other_processes_find_the_same(runs: dict[str, str], drawn: Path) -> None:
     spec = Spec("run", runs["isi"])
-    test = altered(Test(open_pack(drawn)["lao"], "all", 2, 1, 3, 0), "look", "texture")
+    test = altered(work.Test(open_pack(drawn)["lao"], "all", 2, 1, 3, 0), "look", "texture")
     here, there = (dealing.accuracies([spec], [test], 3, n, lambda _: None)[spec, "lao"] for n in (1, 2))
     assert here.tolist() == there.tolist()
 
@@ -58,7 +57,7 @@ def test_photos_have_two_ways_of_conflict(runs: dict[str, str], pack: Path) -> N
     assert [line.measure for line in report.lines][::3][:2] == ["shape share (spectrum)", "shape share (patches)"]
     assert (Path(runs["photos"]) / "shape" / "shape.json").exists()
     spec = Spec("run", runs["photos"])
-    test = Test(open_pack(pack)["hidden"], "all", 2, 1, 3, 0)
+    test = work.Test(open_pack(pack)["hidden"], "all", 2, 1, 3, 0)
     plain = dealing.accuracies([spec], [test], 3, 1, lambda _: None)[spec, "hidden"]
     clean = next(line for line in report.lines if line.measure == "accuracy, clean")
     assert clean.values["maml + ISI"][0] == pytest.approx(plain.mean())
