@@ -30,7 +30,7 @@ from rotogbml.learners.rates import PerParameter
 SIZES = (1, 2, 4, 8)
 """What E may be: each divides the last, so that a run of the last holds whole stacks."""
 
-_ROOM = 1 << 24
+_ROOM = 1 << 22
 """So many numbers the first maps of a stack may hold together (docs/log.md)."""
 
 
