@@ -88,5 +88,7 @@ def _mend(message: str, given: str) -> str:
             accepted.append(_WORDS.get(kind, kind))
     if not accepted and not choices:
         return ""
+    if given in choices:  # YAML reads it as a number
+        return f": in a file write it in quotes, '{given}'"
     *all_but_last, last = [*accepted, *choices]
     return f"{did_you_mean(given, choices)}: give {', '.join(all_but_last)}{' or ' if all_but_last else ''}{last}"

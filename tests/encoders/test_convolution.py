@@ -111,7 +111,7 @@ def test_where_32_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def taken(conv: Convolution, x: Tensor) -> bool:
         return "_Convolution" in type(conv(x).grad_fn).__name__
 
-    large, small = (8, 3, 16, 3, 1, 1, 32, 32), (8, 3, 16, 3, 2, 1, 32, 32)
+    large, small = (16, 3, 16, 3, 1, 1, 32, 32), (16, 3, 16, 3, 2, 1, 32, 32)
     assert taken(*make(large))
     assert taken(*make(large, torch.float32))
     assert not taken(*make(small))
@@ -230,6 +230,13 @@ def test_a_run_keeps_its_precision(tiny: list[str], tmp_path: Path, capsys: pyte
     del tree["encoder"]["precision"]
     folder.config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     assert folder.read_config().encoder.precision == "32"
+
+
+def test_a_precision_that_yaml_reads_as_a_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("sources: [glyphs]\nout: run\nencoder: {precision: 32}\n", encoding="utf-8")
+    assert main(["train", "--config", str(file)]) == 2
+    assert "'encoder.precision' cannot be '32': in a file write it in quotes, '32'" in capsys.readouterr().err
 
 
 def test_bf16_and_32_begin_alike_and_train_apart(tiny: list[str], tmp_path: Path) -> None:
