@@ -29,7 +29,7 @@ RECIPE = [
     *("--threads", "1"),
 ]
 PLAIN = ["--homogenizer", "none", "--isi", "off"]
-STEPS = 600
+STEPS = 1200
 EPISODES = 100
 QUERIES = 15
 
