@@ -3,8 +3,9 @@
     block   batch norm, max-pool and ReLU alone: forward and backward; forward, backward and the backward of that
     task    the meta-gradient of one MAML task, first and second order: W1 and W3 of the literature's sizes, the demo
 
-Both ways (and stock once more, which says how far to trust the rest) take turns within a round; a ratio is the median
-over rounds of (way / stock) within a round. Processor time, not the clock's: other processes may run beside it.
+The ways (for a task also ``bf16``: fused, with convolutions in bfloat16; and stock once more, which says how far to
+trust the rest) take turns within a round; a ratio is the median over rounds of (way / stock) within a round. Processor
+time, not the clock's: other processes may run beside it.
 Writes ``benchmarks/results/block.json``.
 """
 
@@ -17,13 +18,14 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rotogbml.encoders import create_encoder
+from rotogbml.encoders import create_encoder, set_precision
 from rotogbml.encoders.fused import norm_pool_relu
 from rotogbml.episodes import Episode, Examples
 from rotogbml.learners import Network, create_head, create_learner
@@ -38,6 +40,7 @@ TASKS = {
     "demo: conv4-32, 32 px, 5 queries, 3 steps": (32, 32, 5, 3),
 }
 Ways = dict[str, Callable[[], object]]
+Row = dict[str, Any]
 
 
 def stock(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -67,9 +70,9 @@ def block(shape: tuple[int, int, int, int], twice: bool) -> Ways:
     return {"stock": lambda: through(stock), "fused": lambda: through(fused), "again": lambda: through(stock)}
 
 
-def task(size: int, width: int, queries: int, steps: int, first_order: bool) -> Ways:
-    """Return both ways to the meta-gradient of one 5-way 1-shot task."""
-    encoder = create_encoder("conv4", size=size, width=width)
+def task(size: int, width: int, queries: int, steps: int, first_order: bool, encoder_name: str = "conv4") -> Ways:
+    """Return the ways to the meta-gradient of one 5-way 1-shot task: stock, fused, in bfloat16, and stock again."""
+    encoder = create_encoder(encoder_name, size=size, width=width)
     network = Network(encoder, create_head("linear", encoder.feature_dim, 5))
     network.initialise(0)
     learner = create_learner("maml", network, inner_lr=0.01, inner_steps=steps, first_order=first_order)
@@ -80,15 +83,21 @@ def task(size: int, width: int, queries: int, steps: int, first_order: bool) -> 
     episode = Episode(support, query, "made", tuple("abcde"), (np.arange(5), np.arange(5, 5 + 5 * queries)))
     psi = network.psi()
 
-    def through(switch: str) -> None:
+    def through(switch: str, precision: str = "32") -> None:
         os.environ["ROTOGBML_FUSED"] = switch
+        set_precision(encoder, precision)
         learner.meta_gradient(psi, learner.prepare(psi, episode))
 
-    return {"stock": lambda: through("0"), "fused": lambda: through("1"), "again": lambda: through("0")}
+    return {
+        "stock": lambda: through("0"),
+        "fused": lambda: through("1"),
+        "bf16": lambda: through("1", "bf16-mixed"),
+        "again": lambda: through("0"),
+    }
 
 
-def compare(ways: Ways, seconds: float, least: int) -> dict[str, float]:
-    """Return seconds of stock, and the ratios with their range, from all rounds that fit ``seconds``, or ``least``."""
+def compare(ways: Ways, seconds: float, least: int) -> Row:
+    """Return stock's seconds, and each way's ratio with its range, of all rounds in ``seconds``, or of ``least``."""
     for way in ways.values():
         way()
     began, spent = time.process_time(), []
@@ -99,25 +108,42 @@ def compare(ways: Ways, seconds: float, least: int) -> dict[str, float]:
             way()
             times[name] = time.process_time() - start
         spent.append(times)
-    ratios = sorted(t["fused"] / t["stock"] for t in spent)
-    return {
-        "stock_s": statistics.median(t["stock"] for t in spent),
-        "ratio": statistics.median(ratios),
-        "low": ratios[len(ratios) // 10],
-        "high": ratios[-1 - len(ratios) // 10],
-        "stock_again": statistics.median(t["again"] / t["stock"] for t in spent),
-        "rounds": len(spent),
-    }
+    found: Row = {"stock_s": statistics.median(t["stock"] for t in spent), "rounds": len(spent)}
+    for name in ways:
+        ratios = sorted(t[name] / t["stock"] for t in spent)
+        tenth = len(ratios) // 10
+        found[name] = {"ratio": statistics.median(ratios), "low": ratios[tenth], "high": ratios[-1 - tenth]}
+    return found
+
+
+def run(rows: dict[str, Callable[[], Ways]], about: str, file: str) -> None:
+    """Measure all rows, print the table, write it."""
+    arguments = argparse.ArgumentParser(description=about)
+    arguments.add_argument("--seconds", type=float, default=10, help="processor seconds a row, at least 5 rounds")
+    arguments.add_argument("--only", default="", help="rows whose name holds this; nothing is written then")
+    given = arguments.parse_args()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    table = {}
+    print(f"{'':<66}{'stock ms':>9}   ratio to stock (10-90 %)")
+    for name, ways in rows.items():
+        if given.only not in name:
+            continue
+        row = table[name] = compare(ways(), given.seconds, 5)
+        said = [
+            f"{way} {of['ratio']:.3f} ({of['low']:.3f}-{of['high']:.3f})"
+            for way, of in row.items()
+            if isinstance(of, dict) and way != "stock"
+        ]
+        print(f"{name:<66}{1e3 * row['stock_s']:9.2f}   {'  '.join(said)}", flush=True)
+    if not given.only:
+        RESULTS.mkdir(exist_ok=True)
+        record = {"cores": os.cpu_count(), "torch": torch.__version__, "table": table}
+        (RESULTS / file).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def main() -> None:
     """Run, print the table, write it."""
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    arguments.add_argument("--seconds", type=float, default=10, help="processor seconds a row, at least 5 rounds")
-    arguments.add_argument("--only", default="", help="rows whose name holds this")
-    given = arguments.parse_args()
-    torch.set_num_threads(1)
-    keep_freed_memory()
     rows: dict[str, Callable[[], Ways]] = {}
     for shape in SHAPES:
         for twice, what in ((False, "backward"), (True, "second derivative")):
@@ -125,19 +151,7 @@ def main() -> None:
     for name, work in TASKS.items():
         for first_order, what in ((True, "first order"), (False, "second order")):
             rows[f"task {name}, {what}"] = lambda work=work, first=first_order: task(*work, first)
-    table = {}
-    print(f"{'':<66}{'stock ms':>9}{'fused':>7}   10-90 %      stock again")
-    for name, ways in rows.items():
-        if given.only not in name:
-            continue
-        row = table[name] = compare(ways(), given.seconds, 5)
-        spread = f"{row['low']:.3f}-{row['high']:.3f}"
-        numbers = f"{1e3 * row['stock_s']:9.2f}{row['ratio']:7.3f}   {spread}  {row['stock_again']:.3f}"
-        print(f"{name:<66}{numbers}", flush=True)
-    if not given.only:
-        RESULTS.mkdir(exist_ok=True)
-        record = {"cores": os.cpu_count(), "torch": torch.__version__, "table": table}
-        (RESULTS / "block.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    run(rows, (__doc__ or "").split("\n")[0], "block.json")
 
 
 if __name__ == "__main__":

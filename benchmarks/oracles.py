@@ -25,6 +25,7 @@ from rotogbml.encoders import Drop, Encoder, NormPass, create_encoder
 from rotogbml.encoders.conv4 import Conv4
 from rotogbml.encoders.norm import Norm
 from rotogbml.episodes import Episode, Examples
+from rotogbml.homogenizer import Turn
 from rotogbml.learners import Learner, Network, create_head, create_learner
 
 BOUND = 1e-6
@@ -91,7 +92,7 @@ def at(learner: Learner) -> tuple[Tensors, Tensors]:
 def meta_gradient(learner: Learner, task: Episode, way: Way) -> Tensors:
     """Return the meta-gradient by the code under test, with the names of ``at`` and the way's γ."""
     psi, γ = learner.network.psi(), way.turn
-    rotate = None if γ is None else lambda z: z @ γ.T
+    rotate = None if γ is None else Turn(γ)
     prepared = learner.prepare(psi, task, rotate_support=rotate if way.turn_support else None)
     found = learner.meta_gradient(psi, prepared, rotate)
     named: list[tuple[list[str], list[Tensor]]] = [

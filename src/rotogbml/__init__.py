@@ -15,6 +15,8 @@ _PUBLIC = {
     # verbs
     "train": "rotogbml.training.verb",
     "evaluate": "rotogbml.evaluation.verb",
+    "shape": "rotogbml.cues.verb",
+    "explain": "rotogbml.cues.explain",
     "report": "rotogbml.reports.report",
     "demo": "rotogbml.demonstration",
     # sources and episodes
@@ -46,6 +48,8 @@ __all__ = ["__version__", "data", *_PUBLIC]
 
 if TYPE_CHECKING:
     from rotogbml import data
+    from rotogbml.cues.explain import explain
+    from rotogbml.cues.verb import shape
     from rotogbml.demonstration import demo
     from rotogbml.encoders import create_encoder, give_encoder, list_encoders
     from rotogbml.encoders.isi import Isi

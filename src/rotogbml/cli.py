@@ -47,6 +47,15 @@ VERBS: dict[str, Verb] = {
     "evaluate": Verb(
         "rotogbml.evaluation.verb:evaluate", "test runs on sources never seen", ("runs",), ("runs", "target", "sources")
     ),
+    "shape": Verb(
+        "rotogbml.cues.verb:shape", "do runs decide by shape or by texture?", ("runs",), ("runs", "target", "sources")
+    ),
+    "explain": Verb(
+        "rotogbml.cues.explain:explain",
+        "write a page of where runs look (saliency)",
+        ("runs",),
+        ("runs", "target", "sources"),
+    ),
     "report": Verb("rotogbml.reports.report:report", "write one self-contained page about runs", ("runs",), ("runs",)),
     "demo": Verb("rotogbml.demonstration:demo", "see the whole idea work on the embedded data"),
 }
@@ -61,10 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except RotogbmlError as error:
-        print(f"rotogbml: {' '.join(str(error).split())}", file=sys.stderr)
+        if not error.silent:
+            print(f"rotogbml: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        print(f"rotogbml: {str(stop) or 'interrupted'}", file=sys.stderr)
+        if not getattr(stop, "silent", False):
+            print(f"rotogbml: {str(stop) or 'interrupted'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -19,6 +19,28 @@ def names(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> l
 
 
 Slots = Literal["source", "position", "minibatch"]
+Combine = Literal[
+    "mean",
+    "sum",
+    "unit",
+    "clip",
+    "pcgrad",
+    "mgda",
+    "cagrad",
+    "upgrad",
+    "dualproj",
+    "aligned-mtl",
+    "imtl-g",
+    "gradvac",
+    "graddrop",
+    "config",
+    "nash-mtl",
+    "famo",
+    "dwa",
+    "uncertainty",
+]
+"""Rivals of omega: other ways to make one gradient of those of N tasks."""
+Compare = Literal["mean", "class-mean", "class", "prototype"]
 
 
 @dataclass
@@ -49,6 +71,8 @@ class EncoderConfig:
     """Filters in a layer."""
     norm: Literal["batch", "support", "running", "per-step", "group", "layer", "none"] | None = None
     """Norm policy: whose statistics normalise; 'batch' takes those of the batch at hand (transductive at test)."""
+    precision: Literal["32", "bf16-mixed"] = "32"
+    """Of its convolutions, in training and at test; bf16-mixed needs a processor or GPU with bfloat16."""
 
 
 @dataclass
@@ -105,6 +129,10 @@ class ReweightConfig:
     """What omega belongs to: a training source, a position in the minibatch, or this minibatch alone."""
     fixed: list[float] | None = None
     """With update=fixed: one positive weight for each slot, scaled to mean 1."""
+    optimizer: Literal["proximal", "sgd", "adam"] | None = None
+    """With update=gradient: a step that stops at the target, the plain one, or Adam's."""
+    smoothing: float | None = None
+    """Share of the past in the losses and norms that omega is moved by, 0 (none) to below 1."""
 
 
 @dataclass
@@ -123,6 +151,10 @@ class RotateConfig:
     """Rotate support features too, not only the queries; false where not given with slots=minibatch."""
     rotation_dim: int | None = None
     """Rotate only the first so many features; all where not given."""
+    update: Literal["plane", "gradient"] | None = None
+    """How gamma moves: a turn in the plane of the two directions, or Adam on Cayley's parametrisation (O(m^3))."""
+    compare: Compare | None = None
+    """What gamma makes agree: mean feature gradients, those of each class averaged or label by label, or prototypes."""
 
 
 @dataclass
@@ -133,6 +165,12 @@ class HomogenizerConfig:
     """omega, or null."""
     rotate: RotateConfig | None = field(default_factory=RotateConfig)
     """gamma, or null."""
+    combine: Combine | None = None
+    """A rival in omega's place; turns omega off, and gamma too where no option of gamma is given."""
+    clip: float | None = None
+    """With combine=clip: largest norm of a task's gradient; the median of the minibatch's where not given."""
+    slots: Literal["source", "position"] | None = None
+    """What a rival with a memory (famo, dwa, uncertainty, gradvac) keeps it for."""
 
 
 @dataclass
@@ -153,6 +191,10 @@ class IsiConfig:
     """Side of the square patch, in pixels; odd."""
     normalize: Literal["image", "batch"] | None = None
     """Patch distances are divided by their mean over one image or over the batch."""
+    side: Literal["both", "support", "query"] | None = None
+    """Passes in which neurons are dropped: those of the support, of the queries, or both."""
+    mask: Literal["information", "edges"] | None = None
+    """What a region's drop probability goes by; edges is a control: the same probabilities by gradient magnitude."""
 
 
 @dataclass

@@ -10,6 +10,12 @@ class RotogbmlError(Exception):
     """Something failed that the user can understand. One line; the command exits with 1."""
 
     exit_code = 1
+    silent = False
+    """Whether another process of the same run says it, so that this one need not."""
+
+
+class LostError(RotogbmlError):
+    """Another process of the run ended, or cannot be reached any more."""
 
 
 class UsageError(RotogbmlError):

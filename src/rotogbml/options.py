@@ -15,12 +15,18 @@ from rotogbml.errors import UsageError
 from rotogbml.learner_presets import OPTIONS, OWN
 from rotogbml.presets import PRESETS, ByShift, value
 
-PARTS = {"homogenizer.reweight": ReweightConfig, "homogenizer.rotate": RotateConfig, "isi": IsiConfig}
+PARTS = {
+    "homogenizer.reweight": ReweightConfig,
+    "homogenizer.rotate": RotateConfig,
+    "homogenizer": HomogenizerConfig,
+    "isi": IsiConfig,
+}
 """Groups that can be off: the parser knows what is in them, but lists none of it."""
 
 _TITLES = {
     "homogenizer.reweight": "omega, one weight a task (--homogenizer.reweight off)",
     "homogenizer.rotate": "gamma, one rotation a task (--homogenizer.rotate off)",
+    "homogenizer": "a rival in omega's place",
     "isi": "ISI, invariant self-information (--isi off)",
 }
 _SHORT = """\
@@ -34,9 +40,8 @@ in short:
 
 
 def names() -> list[str]:
-    """Return the dotted names of the groups and options in ``PARTS`` and of the group above them."""
-    inside = [f"{prefix}.{f.name}" for prefix, group in PARTS.items() for f in fields(group)]
-    return [*(f"homogenizer.{f.name}" for f in fields(HomogenizerConfig)), *inside]
+    """Return the dotted names of the groups and options in ``PARTS``."""
+    return [f"{prefix}.{f.name}" for prefix, group in PARTS.items() for f in fields(group)]
 
 
 def chosen_by_preset(name: str) -> str:
@@ -111,6 +116,8 @@ def _help_of(prefix: str, width: int) -> Iterator[str]:
     yield f"{_TITLES[prefix]}:"
     types = typing.get_type_hints(group)
     for said in parse_from_object(group).params:
+        if f"{prefix}.{said.arg_name}" in PARTS:
+            continue  # a group of its own
         chosen = chosen_by_preset(f"{prefix.split('.')[-1]}.{said.arg_name}")
         text = f"{said.description} ({chosen})" if chosen else str(said.description)
         yield f"  --{prefix}.{said.arg_name} {_kind(types[said.arg_name])}"

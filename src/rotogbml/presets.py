@@ -55,6 +55,12 @@ PRESETS: dict[str, Choice] = {
     "reweight.update": Choice("gradient", "gradient", "GradNorm's sub-gradient, as in eq. 5."),
     "reweight.lr": Choice(0.01, 0.01, "Not given in the paper. 5e-4 would not move omega in a few thousand steps."),
     "reweight.slots": Choice(_SLOTS, "position", "One slot a source has a meaning; the paper's index is a position."),
+    "reweight.optimizer": Choice(
+        "proximal",
+        "proximal",
+        "The sub-gradient step, but never past its target: no jumps.",
+    ),
+    "reweight.smoothing": Choice(0.0, 0.0, "Off: the paper names none."),
     "rotate.align": Choice(
         "shared", "rotated", "RotoGrad aligns what trains the encoder; the paper the rotated space."
     ),
@@ -67,6 +73,11 @@ PRESETS: dict[str, Choice] = {
         "Eq. 4 adapts unrotated; rotating both was the least bad we measured. Heads linear-tied, prototype and zero "
         "turn along with the support, which would cancel it: false with them.",
     ),
+    "rotate.update": Choice(
+        "plane", "plane", "The exact rotation, O(m^2). The paper's Adam is O(m^3): seconds a step at m = 1600."
+    ),
+    "rotate.compare": Choice("mean", "mean", "The paper's; tasks share neither queries nor classes."),
+    "homogenizer.slots": Choice(_SLOTS, _SLOTS, "As for omega."),
     "isi.layers": Choice(2, "all", "InfoDrop's few-shot setting uses two; the paper says each layer."),
     "isi.rate": Choice(0.1, 0.1, "InfoDrop's few-shot setting; not given in the paper."),
     "isi.T": Choice(0.5, 0.5, "InfoDrop's few-shot setting; not given in the paper."),
@@ -74,6 +85,8 @@ PRESETS: dict[str, Choice] = {
     "isi.bandwidth": Choice(1.0, 1.0, "InfoDrop's; in units of the mean distance."),
     "isi.patch": Choice(3, 3, "The convolution's own window."),
     "isi.normalize": Choice("image", "batch", "An image's mask should not depend on its neighbours in the batch."),
+    "isi.side": Choice("both", "both", "The paper's: support and queries alike, in training."),
+    "isi.mask": Choice("information", "information", "The paper's; edges is a control."),
     "outer.meta_lr": Choice(1e-3, 1e-3, "The paper's eta_meta, with Adam."),
     "outer.optimizer": Choice("adam", "adam", "The paper's."),
     "outer.schedule": Choice("constant", "constant", "The paper names none."),

@@ -31,7 +31,7 @@ from rotogbml.training.verb import resolve
 
 BOTH = list(itertools.product(get_args(Preset), get_args(Shift)))
 UNSET = {
-    *("learner.test_steps", "reweight.fixed", "rotate.rotation_dim"),
+    *("learner.test_steps", "reweight.fixed", "rotate.rotation_dim", "homogenizer.combine", "homogenizer.clip"),
     *(name for name, option in OPTIONS.items() if "maml" not in option.owners),
 }
 """Fields in which nothing is a choice of its own."""
@@ -96,6 +96,7 @@ def test_the_shift_sets_mix_beta_and_slots_and_nothing_else() -> None:
     assert {name: (weak[name], strong[name]) for name in weak if weak[name] != strong[name]} == {
         "episodes.mix": ("single-source", "one-source-per-task"),
         "reweight.beta": (0.1, 1.5),
+        "homogenizer.slots": ("position", "source"),
         "reweight.slots": ("position", "source"),
         "rotate.slots": ("position", "source"),
     }

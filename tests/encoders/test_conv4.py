@@ -40,13 +40,16 @@ def test_an_unknown_encoder_is_refused_with_the_nearest_name() -> None:
     assert list_encoders() == ["conv4", "resnet10", "resnet10-small", "resnet12", "resnet18", "resnet18-small"]
 
 
-@pytest.mark.parametrize("how", ["stock", "fused", "fused as large maps are"])
+@pytest.mark.parametrize("how", ["stock", "small maps", "large maps", "compiled"])
 def test_relu_before_the_pool_gives_the_same_to_the_bit(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """But for large maps, which are scaled and shifted after the pool: those to rounding."""
+    """But for large maps and compiled passes, which scale and shift after the pool: those to rounding."""
     monkeypatch.setenv("ROTOGBML_FUSED", "0" if how == "stock" else "1")
     monkeypatch.setattr(fused, "_TINY", 0)
-    if how == "fused as large maps are":
+    monkeypatch.setattr(fused, "_COMPILED", 0)
+    if how == "large maps":
         monkeypatch.setattr(fused, "_LARGE", 0)
+    if how != "compiled":
+        monkeypatch.setattr("rotogbml.native.passes.library", lambda: None)
     encoder = create_encoder("conv4", size=28, width=8)
     with torch.no_grad():
         for p in encoder.parameters():
@@ -58,7 +61,7 @@ def test_relu_before_the_pool_gives_the_same_to_the_bit(how: str, monkeypatch: p
             z = F.conv2d(expected, block.conv.weight, padding=1)
             z = F.batch_norm(z, None, None, block.weight, block.bias, training=True)
             expected = F.max_pool2d(F.relu(z), 2)
-        if how == "fused as large maps are":
+        if how in ("large maps", "compiled"):
             torch.testing.assert_close(encoder(x), expected.flatten(1), rtol=1e-4, atol=1e-5)
         else:
             assert torch.equal(encoder(x), expected.flatten(1))

@@ -19,16 +19,30 @@ from rotogbml.encoders.conv4 import Block
 from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.norm import EPS, NormPass
 from rotogbml.learners import create_learner
+from rotogbml.native import available
 
 Map = Callable[[Tensor, Tensor, Tensor], Tensor]
 ALWAYS = 0
 NEVER = 1 << 62
 
 
-@pytest.fixture(params=[ALWAYS, NEVER], ids=["large", "small"])
-def both_sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take maps of every size as large ones, then as small ones; none is too tiny."""
-    monkeypatch.setattr(fused, "_LARGE", request.param)
+WAYS = {"compiled": ALWAYS, "large": ALWAYS, "small": NEVER}
+"""Of doing the passes; the last two are torch's."""
+
+
+def take(way: str, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(fused, "_LARGE", WAYS[way])
+    patch.setattr(fused, "_COMPILED", 0)
+    if way != "compiled":
+        patch.setattr("rotogbml.native.passes.library", lambda: None)
+    elif not available():
+        pytest.skip("no C compiler here")
+
+
+@pytest.fixture(params=WAYS)
+def every_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do the passes in C, then by torch, taking maps of every size as large ones, then as small; none is too tiny."""
+    take(request.param, monkeypatch)
     monkeypatch.setattr(fused, "_TINY", 0)
 
 
@@ -65,7 +79,7 @@ def assert_same(f: Map, reference: Map, *given: Tensor) -> None:
         assert (a - b).abs().max() <= 1e-12 * b.abs().max(), i
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize(
     "shape", [(4, 5, 8, 8), (3, 5, 9, 7), (1, 3, 6, 6), (1, 3, 2, 2), (2, 3, 3, 5), (5, 1, 4, 4), (20, 64, 22, 22)]
 )
@@ -78,7 +92,7 @@ def test_numbers_and_both_derivatives_are_stocks(shape: tuple[int, ...]) -> None
     assert_same(ours, stock, y, weight.abs(), bias)
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 def test_ties_go_to_the_first_as_in_stock() -> None:
     y, weight, bias = draw((3, 6, 8, 7))
     y, weight[0] = y.mul(0.7).round(), 0.0  # γ = 0 ties all
@@ -88,7 +102,7 @@ def test_ties_go_to_the_first_as_in_stock() -> None:
     assert_same(ours, stock, y, weight, bias)
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 def test_dead_channels() -> None:
     y, weight, bias = draw((3, 4, 6, 6))
     y[:, 0], y[:, 1] = 0.0, 2.0  # no variance, with and without a mean
@@ -105,18 +119,18 @@ def test_dead_channels() -> None:
     shape=st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(2, 9), st.integers(2, 9)),
     signs=st.lists(st.sampled_from([-1.0, 0.0, 1.0]), min_size=5, max_size=5),
     tied=st.booleans(),
-    large=st.booleans(),
+    way=st.sampled_from(list(WAYS)),
     seed=st.integers(0, 1000),
 )
-def test_any_shape_and_signs(shape: tuple[int, ...], signs: list[float], tied: bool, large: bool, seed: int) -> None:
+def test_any_shape_and_signs(shape: tuple[int, ...], signs: list[float], tied: bool, way: str, seed: int) -> None:
     y, weight, bias = draw(shape, seed)
     weight = (weight.abs() + 0.1) * torch.tensor(signs[: shape[1]], dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fused, "_LARGE", ALWAYS if large else NEVER)
+        take(way, patch)
         assert_same(ours, stock, y.round() if tied else y, weight, bias)
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("images", [1, 2, 3])
 def test_finite_differences(images: int) -> None:
     """Also with statistics of the first images alone."""
@@ -126,7 +140,10 @@ def test_finite_differences(images: int) -> None:
     assert torch.autograd.gradgradcheck(lambda *t: norm_pool_relu(*t, images), inputs)
 
 
-def test_statistics_of_the_first_images_across_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", ["compiled", "large"])
+def test_statistics_of_the_first_images_across_groups(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(way, monkeypatch)
+
     def primitives(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         variance, mean = torch.var_mean(y[:3], (0, 2, 3), correction=0, keepdim=True)
         affine = (y - mean) * (variance + EPS).rsqrt() * weight.view(-1, 1, 1) + bias.view(-1, 1, 1)
@@ -137,7 +154,7 @@ def test_statistics_of_the_first_images_across_groups(monkeypatch: pytest.Monkey
         assert_same(lambda *t: norm_pool_relu(*t, 3), primitives, *draw((7, 4, 6, 5)))
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("at", range(3))
 def test_a_third_derivative_raises_whatever_it_is_asked_for(at: int) -> None:
     """Half of it would be wrong numbers without a word."""
@@ -152,7 +169,7 @@ def test_a_third_derivative_raises_whatever_it_is_asked_for(at: int) -> None:
 
 
 def test_small_maps_are_stocks_to_the_bit_but_for_the_second_derivative(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "_LARGE", NEVER)
+    take("small", monkeypatch)
     given = [t.float() for t in draw((5, 32, 16, 16))]
     for a, b in zip(everything(ours, *given)[:4], everything(stock, *given)[:4], strict=True):
         assert torch.equal(a, b)
@@ -174,7 +191,7 @@ def test_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not fits(y, weight)
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("policy", ["batch", "support", "per-step"])
 def test_a_block_takes_it_unless_it_is_switched_off(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     block = Block(3, 4, policy, sets=2).double()
@@ -204,7 +221,7 @@ def test_other_policies_stay_stock(policy: str, monkeypatch: pytest.MonkeyPatch)
     assert "_NormPoolRelu" not in type(z.grad_fn).__name__
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 @pytest.mark.parametrize("norm", ["batch", "support", "per-step"])
 @pytest.mark.parametrize("options", [{}, {"first_order": True}, {"checkpoint": True}], ids=str)
 def test_meta_gradients_are_those_without_it(
@@ -229,7 +246,7 @@ def test_meta_gradients_are_those_without_it(
     assert not calls
 
 
-@pytest.mark.usefixtures("both_sizes")
+@pytest.mark.usefixtures("every_way")
 def test_the_drop_sees_the_maps_and_what_it_drops_sends_nothing_back() -> None:
     encoder = create_encoder("conv4", size=33, width=4)
     x = draw((4, 3, 33, 33))[0].float()

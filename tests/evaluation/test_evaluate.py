@@ -207,7 +207,7 @@ def test_processes_import_what_their_parent_does(
     (here / "numpy.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(here)
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert len(evaluate(runs["roto"], workers=2).rows) == 3
+    assert len(evaluate(runs["roto"], workers=2, episodes=200).rows) == 3
 
 
 def test_a_process_that_dies_is_reported(
@@ -216,9 +216,9 @@ def test_a_process_that_dies_is_reported(
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\nkill -9 $$\n")
     dying.chmod(0o755)
-    monkeypatch.setattr("rotogbml.evaluation.work.sys.executable", str(dying))
+    monkeypatch.setattr("rotogbml.children.sys.executable", str(dying))
     with pytest.raises(RotogbmlError, match=r"an evaluation process ended with -9: run again with --workers 1"):
-        evaluate(runs["roto"], workers=2)
+        evaluate(runs["roto"], workers=2, episodes=200)
 
 
 def test_a_run_without_the_checkpoint_is_named(runs: dict[str, str], evaluate: Evaluate, tmp_path: Path) -> None:

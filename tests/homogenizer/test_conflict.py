@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rotogbml.homogenizer.conflict import by_pair, cosines, distances
+from rotogbml.homogenizer.conflict import angles, by_pair, conflict, cosines, distances, shares
 
 
 def random(seed: int, *shape: int) -> torch.Tensor:
@@ -49,3 +51,35 @@ def test_pairs_are_of_different_sources_in_alphabetical_order():
     assert list(pairs) == [("greek", "lao"), ("greek", "nko"), ("lao", "nko")]
     assert pairs[("lao", "nko")] == [float(matrix[0, 1]), float(matrix[1, 2])]
     assert by_pair(matrix, ["lao"] * 4) == {}
+
+
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 10**6))
+def test_conflict_is_the_definitions(n: int, d: int, seed: int):
+    g, w = random(seed, n, d), random(seed + 1, n).abs() + 0.1
+    found = conflict(angles(g), w)
+    step = (w[:, None] * g).mean(0)
+    torch.testing.assert_close(found.norms, g.norm(dim=1))
+    torch.testing.assert_close(found.shares, w * (g @ step) / (n * step @ step), rtol=1e-6, atol=1e-6)
+    assert float(found.shares.sum()) == pytest.approx(1)
+    weighted = w[:, None] * g
+    torch.testing.assert_close(found.before, torch.cdist(g, g), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.after, torch.cdist(weighted, weighted), rtol=1e-6, atol=1e-6)
+
+
+def test_equal_tasks_share_the_step_and_the_opposed_one_is_led_uphill():
+    g = random(2, 1, 5)
+    torch.testing.assert_close(
+        conflict(angles(g.expand(4, 5)), torch.ones(4)).shares, torch.full((4,), 0.25, dtype=torch.float64)
+    )
+    found = conflict(angles(torch.cat([2 * g, -g])), torch.ones(2))
+    torch.testing.assert_close(found.shares, torch.tensor([2.0, -1.0], dtype=torch.float64))
+    assert torch.isnan(conflict(angles(torch.cat([g, -g])), torch.ones(2)).shares).all()
+    silent = shares(torch.tensor([2.0, 0.0]), torch.tensor([[1.0, math.nan], [math.nan, math.nan]]), torch.ones(2))
+    assert silent.tolist() == [1.0, 0.0]
+
+
+def test_features_have_rows_of_their_own_before():
+    before, after = random(3, 3, 4), random(4, 3, 4)
+    found = conflict(angles(after), torch.ones(3), angles(before))
+    torch.testing.assert_close(found.before, torch.cdist(before, before))
+    torch.testing.assert_close(found.after, torch.cdist(after, after))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from rotogbml.config import ReweightConfig
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer import Reweight, Slots, TaskStatistics
-from rotogbml.homogenizer.reweight import FLOOR, closed_form, relative_loss, step, subgradient, targets
+from rotogbml.homogenizer.descent import step, subgradient, targets
+from rotogbml.homogenizer.reweight import FLOOR, closed_form, relative_loss
 
 NAMES = ("greek", "lao", "latin", "nko", "tifinagh")
 positive = st.floats(0.05, 20.0)

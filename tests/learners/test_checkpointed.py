@@ -11,6 +11,7 @@ from benchmarks.oracles import at, make_network, make_task
 
 from rotogbml.config import IsiConfig
 from rotogbml.encoders.isi import Isi
+from rotogbml.homogenizer import Turn
 from rotogbml.learners import Outcome, Rotation, create_learner
 from rotogbml.presets import fill
 
@@ -39,7 +40,7 @@ def isi() -> Isi:
 
 def rotation(m: int) -> Rotation:
     q, _ = torch.linalg.qr(torch.randn(m, m, generator=torch.Generator().manual_seed(3), dtype=torch.float64))
-    return lambda z: z @ q.T
+    return Turn(q)
 
 
 def outcome(case: tuple[str, str, str, float, dict[str, Any]], steps: int = 4, **options: Any) -> Outcome:

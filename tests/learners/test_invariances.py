@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rotogbml.episodes import Episode, Examples
+from rotogbml.homogenizer import Turn
 from rotogbml.learners import RECIPES, Learner, Outcome, Psi, create_learner
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -117,3 +118,38 @@ def test_the_same_task_twice_gives_the_same_bits(name: str) -> None:
     first, second = outcome(learner, psi, task), outcome(learner, psi, task)
     for a, b in zip(first.theta_gradient, second.theta_gradient, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("d", [None, 3], ids=["all features", "three"])
+@pytest.mark.parametrize(("name", "head"), ALL)
+def test_a_rotation_of_the_features_is_one_of_the_head(name: str, head: str, d: int | None) -> None:
+    """Where all numbers of a tensor adapt at one rate; and where not, the head must not be turned instead."""
+    learner, task = learner_of(name, head), make_task()
+    psi, m = learner.network.psi(), learner.network.feature_dim
+    γ = Turn(torch.linalg.qr(torch.randn(d or m, d or m, generator=torch.Generator().manual_seed(3)).double())[0])
+
+    def rotated(isotropic: bool) -> Outcome:
+        one = replace(learner, isotropic=isotropic)
+        return one.meta_gradient(psi, one.prepare(psi, task, rotate_support=γ), γ)
+
+    ours, plainly = rotated(learner.isotropic), rotated(False)
+    assert abs(ours.loss - plainly.loss) <= 1e-9
+    for kind in ("theta_gradient", "phi_gradient", "alpha_gradient"):
+        assert_close(getattr(ours, kind), getattr(plainly, kind))
+    assert_close([ours.feature_gradient], [plainly.feature_gradient])
+
+
+def test_rates_of_single_numbers_tell_a_rotated_head_from_rotated_features() -> None:
+    task, given = make_task(), {"inner_lr": 0.05, "inner_steps": 2}
+    for name, more in (("meta-sgd", {}), ("reptile", {"inner_batch": 15, "inner_optimizer": "adam"})):
+        learner = create_learner(name, make_network("linear"), **given, **more)
+        assert not learner.isotropic
+        for rate in learner.alpha.values():  # no two alike, as after some training
+            rate.data += torch.linspace(0, 0.05, rate.numel()).view(rate.shape).to(rate)
+        psi, m = learner.network.psi(), learner.network.feature_dim
+        γ = Turn(torch.linalg.qr(torch.randn(m, m, generator=torch.Generator().manual_seed(3)).double())[0])
+        a, b = (
+            one.meta_gradient(psi, one.prepare(psi, task, rotate_support=γ), γ).loss
+            for one in (learner, replace(learner, isotropic=True))
+        )
+        assert abs(a - b) > 1e-6

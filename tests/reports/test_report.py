@@ -228,6 +228,22 @@ def test_omega_of_places_in_the_minibatch(run_folder: Path) -> None:
     assert "place 0 from 1.1 to 1.1" in omega
 
 
+def test_who_wins_and_how_far_apart_tasks_are(run_folder: Path) -> None:
+    lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    rooms = {f"{room}_{what}": 0.5 for room in ("encoder", "features") for what in ("cosine", "before", "after")}
+    for line in lines:
+        if line["kind"] == "train":
+            sources = {"greek": {"share": 0.75}, "latin": {"share": -0.25}}
+            line["conflict"] = {"sources": sources, "pairs": [["greek", "latin", rooms | {"encoder_before": 1.25}]]}
+    (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    gradients = Page(report([str(run_folder)])).section("gradients")
+    assert "Who wins" in gradients
+    assert "Share of the step" in gradients
+    assert "greek from 0.75 to 0.75" in gradients
+    assert "1.250" in gradients
+    assert "head φ" not in gradients  # a run whose head learns nothing has no such line
+
+
 def test_settings_of_isi_that_no_one_knows_are_said(run_folder: Path) -> None:
     config = run_folder / "config.yaml"
     config.write_text(config.read_text().replace("radius: 2", "reach: 2"))

@@ -42,20 +42,24 @@ def task_gradient(psi: list[Tensor], episode: Episode, lr: float, steps: int, fi
     return list(torch.autograd.grad(loss, psi))
 
 
-@pytest.mark.parametrize("block", ["stock", "small", "large"])
+@pytest.mark.parametrize("block", ["stock", "small", "large", "compiled"])
 @pytest.mark.parametrize("first_order", [False, True])
 def test_with_all_parts_off_it_is_plain_maml_to_the_bit(
     build: Build, monkeypatch: pytest.MonkeyPatch, first_order: bool, block: str
 ) -> None:
-    """To the bit with stock's operators, and with the fused block on small maps in first order, which calls the same.
+    """To the bit with stock's operators, and with the fused block on small maps in first order, which calls the same
+    where nothing is compiled.
 
     Elsewhere the fused block sums in another order. Adam's first step is the sign of a gradient, however small, so
     that there the gradients of one step are compared, not what four steps lead to; float64 is compared elsewhere.
     """
     monkeypatch.setenv("ROTOGBML_FUSED", "0" if block == "stock" else "1")
     monkeypatch.setattr(fused, "_TINY", 0)
+    monkeypatch.setattr(fused, "_COMPILED", 0)
     if block == "large":
         monkeypatch.setattr(fused, "_LARGE", 0)
+    if block != "compiled":
+        monkeypatch.setattr("rotogbml.native.passes.library", lambda: None)
     learner = LearnerConfig(inner_lr=0.05, inner_steps=2, first_order=first_order)
     parts = build(homogenizer=None, isi=None, learner=learner)
     psi = parts.learner.network.psi()
@@ -68,7 +72,7 @@ def test_with_all_parts_off_it_is_plain_maml_to_the_bit(
         tasks = [task_gradient(plain, episode, 0.05, 2, first_order) for episode in episodes]
         for p, *gradients in zip(plain, *tasks, strict=True):
             p.grad = torch.stack(gradients).mean(0)
-        if block == "large" or (block == "small" and not first_order):
+        if block in ("large", "compiled") or (block == "small" and not first_order):
             for p, q in zip(psi.tensors(), plain, strict=True):
                 assert p.grad is not None
                 assert q.grad is not None

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig
+from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, RotateConfig
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
@@ -50,7 +50,7 @@ def test_metrics_hold_what_the_report_reads(build: Build, tmp_path: Path) -> Non
         *(("train", 2), ("train", 4), ("val", 4), ("train", 5), ("val", 5))
     ]
     train = metrics[0]
-    assert set(train) == {"kind", "step", "loss", "accuracy", "sources", "omega", "cosine", "pairs"}
+    assert set(train) == {"kind", "step", "loss", "accuracy", "sources", "omega", "cosine", "pairs", "conflict"}
     assert set(train["sources"]) == set(train["omega"]) == {"alpha", "beta", "gamma"}
     for each in train["sources"].values():
         assert set(each) == {"tasks", "loss", "accuracy", "norm", "weighted_norm", "omega"}
@@ -66,6 +66,20 @@ def test_metrics_hold_what_the_report_reads(build: Build, tmp_path: Path) -> Non
         assert compared["count"] == 2
         assert all(-1 <= compared[kind] <= 1 for kind in train["cosine"])
     assert train["cosine"]["encoder"] == pytest.approx(np.mean([pair[2]["encoder"] for pair in train["pairs"]]))
+    conflict = train["conflict"]
+    tasks = {name: each["tasks"] for name, each in train["sources"].items()}
+    steps = sum(tasks.values()) / 3  # N = 3
+    assert sum(each["share"] * tasks[name] for name, each in conflict["sources"].items()) == pytest.approx(
+        steps, rel=1e-4
+    )
+    for name, each in conflict["sources"].items():
+        assert set(each) == {"share", "encoder_norm", "head_norm", "features_norm"}
+        assert each["encoder_norm"] == pytest.approx(train["sources"][name]["norm"], rel=1e-4)
+    assert [pair[:2] for pair in conflict["pairs"]] == [pair[:2] for pair in train["pairs"]]
+    for (*_, near), (*_, compared) in zip(conflict["pairs"], train["pairs"], strict=True):
+        assert set(near) == {f"{r}_{w}" for r in ("encoder", "head", "features") for w in ("cosine", "before", "after")}
+        assert near["encoder_cosine"] == pytest.approx(compared["encoder"], abs=1e-4)
+        assert near["features_cosine"] == pytest.approx(compared["feature_after"], abs=1e-4)
     validation = metrics[2]
     assert set(validation) == {"kind", "step", "accuracy", "ci95", "episodes", "best", "sources"}
     assert validation["accuracy"] == pytest.approx(np.mean(list(validation["sources"].values())))
@@ -106,7 +120,9 @@ def test_validation_counts_the_episodes_it_takes(build: Build, tmp_path: Path) -
 def test_validation_sees_neither_masks_nor_rotations_nor_weights(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parts = build(steps=3, homogenizer=HomogenizerConfig())
+    # of both sides the head would turn, and features stay as they are
+    queries = RotateConfig(rotate_support=False)
+    parts = build(steps=3, homogenizer=HomogenizerConfig(rotate=queries))
     trainer = trained(parts, tmp_path)
     network = parts.learner.network
     features, logits, drops, latest, same = network.features, network.logits, [], [], []

@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import nn
 
 from rotogbml.encoders.conv4 import Conv4
+from rotogbml.encoders.convolution import PRECISIONS, Convolution, set_precision
 from rotogbml.encoders.given import Given, give_encoder, held
 from rotogbml.encoders.imported import import_module
 from rotogbml.encoders.norm import NORMS, Norm, NormPass, Seen, update_running
@@ -41,7 +42,9 @@ def list_encoders() -> list[str]:
     return sorted(ENCODERS)
 
 
-def create_encoder(name: str | nn.Module, size: int, width: int = 64, norm: str = "batch", sets: int = 1) -> Encoder:
+def create_encoder(
+    name: str | nn.Module, size: int, width: int = 64, norm: str = "batch", sets: int = 1, precision: str = "32"
+) -> Encoder:
     """Return a new encoder for square images of ``size`` pixels.
 
     Weights come from torch's global generator; ``Network.initialise`` draws them from a named seed instead, except
@@ -53,12 +56,14 @@ def create_encoder(name: str | nn.Module, size: int, width: int = 64, norm: str 
         width: filters of the first layer; the others are multiples of it. 64 is as published.
         norm: a policy of ``NORMS``.
         sets: sets of statistics, scale and shift under ``per-step``: one for each inner step.
+        precision: of its convolutions, one of ``PRECISIONS``.
 
     Raises:
-        UsageError: the name or the norm is unknown, the images are too small, or a module of the user's cannot serve.
+        UsageError: the name, the norm or the precision is unknown, the images are too small, or a module of the user's
+            cannot serve.
     """
     if isinstance(name, nn.Module) or ":" in name:
-        for option, value, default in (("norm", norm, "batch"), ("width", width, 64)):
+        for option, value, default in (("norm", norm, "batch"), ("width", width, 64), ("precision", precision, "32")):
             if value != default:
                 raise UsageError(
                     f"{option}={value} with an encoder of your own ({name if isinstance(name, str) else _kind(name)}), "
@@ -77,7 +82,9 @@ def create_encoder(name: str | nn.Module, size: int, width: int = 64, norm: str 
         )
     if width < 1:
         raise UsageError(f"width={width}: an encoder has 1 filter or more")
-    return ENCODERS[name](size=size, width=width, norm=norm, sets=sets)
+    encoder = ENCODERS[name](size=size, width=width, norm=norm, sets=sets)
+    set_precision(encoder, precision)
+    return encoder
 
 
 def _kind(module: nn.Module) -> str:
@@ -87,7 +94,9 @@ def _kind(module: nn.Module) -> str:
 __all__ = [
     "ENCODERS",
     "NORMS",
+    "PRECISIONS",
     "Conv4",
+    "Convolution",
     "Drop",
     "Encoder",
     "Factory",
@@ -100,5 +109,6 @@ __all__ = [
     "create_encoder",
     "give_encoder",
     "list_encoders",
+    "set_precision",
     "update_running",
 ]

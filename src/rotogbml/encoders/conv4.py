@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.convolution import Convolution
 from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
@@ -22,7 +23,7 @@ class Block(Norm):
 
     def __init__(self, in_channels: int, width: int, norm: str = "batch", sets: int = 1) -> None:
         super().__init__(width, norm, sets)
-        self.conv = nn.Conv2d(in_channels, width, 3, padding=1, bias=False)
+        self.conv = Convolution(in_channels, width, 3, padding=1)
 
     def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
         """ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU.

@@ -27,16 +27,17 @@ sums are Σe = t B − s A S₀ / M and Σ e x̂ = t A − s A S₁ / M; μ and 
 
     ∂Φ/∂y = r t D − [first images] (r/M) (s A u + Σe + x̂ (Σ e x̂ + s K))
 
-so both derivatives are a dense part, affine in y and u with one number a channel, and a sparse one at the winners. A
-pass over a large map takes some images at a time, which stay in cache from the dense part to the sparse one. ReLU and
-max-pool have no second derivative of their own. A third derivative is not written and raises.
+so both derivatives are a dense part, affine in y and u with one number a channel, and a sparse one at the winners.
+ReLU and max-pool have no second derivative of their own. A third derivative is not written and raises.
 
-**Small maps** (``_LARGE``): calls cost more than passes do. z and the first derivative come from stock's own kernels,
-called without autograd between them, and are stock's to the bit; the second derivative is the one above, which is where
-nearly all of stock's time goes. Large maps equal stock to rounding (float64: 1e-12). Where two values of y differ by
-less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
+**Passes.** Where a C compiler is at hand each of these is one pass over a map of some size (``native/fused.c``,
+``_COMPILED``). Else torch's operators do them: over a large map some images at a time, which stay in cache from the
+dense part to the sparse one. On small maps (``_LARGE``) calls cost more than passes do: z and the first derivative then
+come from stock's own kernels, called without autograd between them, and are stock's to the bit; the second derivative
+is the one above, which is where nearly all of stock's time goes. All else equals stock to rounding (float64: 1e-12).
+Where two values of y differ by less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
 
-``ROTOGBML_FUSED=0`` in the environment turns all of this off.
+``ROTOGBML_FUSED=0`` in the environment turns all of this off, ``ROTOGBML_NATIVE=0`` what is compiled.
 """
 
 from __future__ import annotations
@@ -49,12 +50,16 @@ import torch
 from torch import Tensor
 
 from rotogbml.encoders.norm import EPS
+from rotogbml.native import passes
 
 _CACHE_BYTES = 2 << 20
 """A pass takes so much of y at a time, one image at least: 18–29 % off the whole at once (docs/log.md)."""
 
 _LARGE = 1 << 19
 """From so many numbers in y on, fewer passes pay for more calls (docs/log.md)."""
+
+_COMPILED = 1 << 17
+"""From so many numbers in y on, a compiled pass is worth its call (docs/log.md)."""
 
 _TINY = 1 << 14
 """With fewer numbers in y than this, stock is quicker in the second derivative too (docs/log.md).
@@ -107,7 +112,11 @@ class _NormPoolRelu(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, given: int) -> Tensor:
         best = None
-        if given == len(y) and y.numel() < _LARGE:
+        if y.numel() >= _COMPILED and passes.takes(y):
+            best, where, mean, variance = passes.pool(_rows(y), weight.sign(), given)
+            r = (variance + EPS).rsqrt_()
+            z = _affine_relu(best, weight, bias, mean, r)
+        elif given == len(y) and y.numel() < _LARGE:
             image = _channels_last(y)
             normed, mean, r = torch.native_batch_norm(image, weight, bias, None, None, True, 0.0, EPS)
             z, where = _max_pool(normed, *_POOL)
@@ -118,8 +127,7 @@ class _NormPoolRelu(torch.autograd.Function):
             mean, variance = torch.batch_norm_update_stats(_map(rows[:given]), None, None, 0.0)
             r = (variance + EPS).rsqrt_()
             best, where = _pool(rows, weight)
-            scale = weight * r
-            z = _map(torch.addcmul(bias - mean * scale, best, scale).relu_())
+            z = _affine_relu(best, weight, bias, mean, r)
         ctx.given = given
         ctx.save_for_backward(y, weight, best, where, z, mean, r)
         return z
@@ -234,8 +242,16 @@ def _pool(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     return _winners(rows, where), where
 
 
+def _affine_relu(best: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, r: Tensor) -> Tensor:
+    """Return z, channels last, of the winners' y."""
+    scale = weight * r
+    return _map(torch.addcmul(bias - mean * scale, best, scale).relu_())
+
+
 def _winners(rows: Tensor, where: Tensor) -> Tensor:
     """Return what stands at the winners: [b, h, w, c] → [b, h/2, w/2, c]."""
+    if where.dtype == torch.uint8:
+        return passes.winners(rows, where)
     at = _rows(where)
     return rows.flatten(1, 2).gather(1, at.flatten(1, 2)).view_as(at)
 
@@ -250,6 +266,9 @@ def _sums(d: Tensor, x: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor
 
     They are what batch norm's own derivative by shift and scale is, in one pass and centred before they are summed.
     """
+    if x.numel() >= _COMPILED and passes.takes(x):
+        plain, along = passes.sums(d, x, mean)
+        return plain.to(x.dtype), (along * r).to(x.dtype)
     wanted = [False, True, True]
     _, along, plain = _norm_backward(_map(d), _map(x), None, None, None, mean, r, True, EPS, wanted)
     return plain, along
@@ -272,9 +291,11 @@ def _dense_and_winners(
         slope: [c].
         level: [c].
         at_winners: what is added, [b, h/2, w/2, c].
-        where: where, as of ``_pool``.
+        where: where, as of ``_pool`` or ``passes.pool``.
         more: u, [b, h, w, c], and along, [c].
     """
+    if where.dtype == torch.uint8:
+        return passes.dense_and_winners(rows, given, slope, level, at_winners, where, more)
     result = torch.empty_like(rows)
     for some in _groups(rows):
         part, inside = result[some], max(given - some.start, 0)

@@ -23,15 +23,17 @@ from torch import Tensor
 
 from rotogbml import seeds
 from rotogbml.config import IsiConfig
+from rotogbml.encoders.edges import by_edges, edge_magnitude
 from rotogbml.encoders.patches import self_information_density
 from rotogbml.errors import UsageError
+from rotogbml.native import passes
 
 
 class Isi:
     """The settings of ISI, checked once, and the masks they give.
 
     Args:
-        config: with every field set (see ``presets.fill``).
+        config: with every field set (see ``presets.fill``), but ``side`` and ``mask`` (both, information).
 
     Raises:
         UsageError: a field is missing or out of its range.
@@ -46,6 +48,8 @@ class Isi:
         self.bandwidth = float(_resolved(config, "bandwidth"))
         self.patch = int(_resolved(config, "patch"))
         self.normalize = str(_resolved(config, "normalize"))
+        self.side = "both" if config.side is None else str(config.side)
+        self.mask = "information" if config.mask is None else str(config.mask)
         _check(self.layers >= 0, "layers", layers, "a number of layers ≥ 0, or 'all'")
         _check(0 <= self.rate < math.inf, "rate", self.rate, "a share ≥ 0")
         _check(self.temperature > 0, "T", self.temperature, "a temperature > 0, or 'inf' for plain dropout")
@@ -53,6 +57,8 @@ class Isi:
         _check(0 < self.bandwidth < math.inf, "bandwidth", self.bandwidth, "a width > 0")
         _check(self.patch >= 1 and self.patch % 2 == 1, "patch", self.patch, "an odd number of pixels")
         _check(self.normalize in ("image", "batch"), "normalize", self.normalize, "'image' or 'batch'")
+        _check(self.side in ("both", "support", "query"), "side", self.side, "'both', 'support' or 'query'")
+        _check(self.mask in ("information", "edges"), "mask", self.mask, "'information' or 'edges'")
 
     @torch.no_grad()
     def drop_weights(self, x: Tensor, out_hw: tuple[int, int]) -> Tensor:
@@ -77,11 +83,23 @@ class Isi:
     def drop_probability(self, x: Tensor, out_hw: tuple[int, int]) -> Tensor:
         """Return the probability 1 − (1 − w)^k, k = int(rate·h′·w′), that a neuron is zeroed: [b, h′, w′].
 
-        It is the same for every channel. Arguments and errors as for ``drop_weights``.
+        It is the same for every channel. Arguments and errors as for ``drop_weights``. With ``mask="edges"`` the same
+        probabilities are handed out by edge magnitude (``edges.py``).
         """
         k = int(self.rate * out_hw[0] * out_hw[1])
         w = self.drop_weights(x, out_hw)
-        return -torch.expm1(k * torch.log1p(-w)) if k else torch.zeros_like(w)
+        probability = -torch.expm1(k * torch.log1p(-w)) if k else torch.zeros_like(w)
+        if self.mask == "edges":
+            # A position that stands for a window is as steep as the steepest of it.
+            return by_edges(probability, min_pool(-edge_magnitude(x.detach()), out_hw).neg())
+        return probability
+
+    def acts_on(self, side: str) -> bool:
+        """Whether neurons are dropped in passes of the support or of the queries (``support``, ``query``).
+
+        Norms that take the support's statistics pass the support along with the queries: that is a pass of the queries.
+        """
+        return self.side in ("both", side)
 
     def draw(self, seed: int) -> Masks:
         """Return the masks of one task. Equal seeds and equal calls give equal masks."""
@@ -115,9 +133,8 @@ class Masks:
                 # The support's images come again in every inner step: what is known of them is worked out once. Maps
                 # inside the network never do, and would keep their pass's graph alive.
                 self.known[layer] = (x, probability)
-        kept = bernoulli(probability, z.shape[1], self.bits).logical_not_()
         # A product in z's own type and layout is five times as fast as masked_fill, forward and backward.
-        return z * kept.to(z.device, z.dtype)
+        return z * kept(probability, z, self.bits)
 
 
 def min_pool(q: Tensor, out_hw: tuple[int, int]) -> Tensor:
@@ -142,27 +159,29 @@ def min_pool(q: Tensor, out_hw: tuple[int, int]) -> Tensor:
     return pooled.neg()
 
 
-def bernoulli(probability: Tensor, channels: int, bits: np.random.BitGenerator) -> Tensor:
-    """Draw each neuron's fate: bool [b, channels, h, w], true with ``probability`` [b, h, w].
+def kept(probability: Tensor, z: Tensor, bits: np.random.BitGenerator) -> Tensor:
+    """Return 0 where a neuron of z [b, c, h, w] is dropped, with ``probability`` [b, h, w], else 1, like z.
 
     Sixteen random bits a neuron, a quarter of the cost of a random float. The threshold of a position is rounded
     up or down at random so that its expectation is exact: the marginal probability of every neuron is
     ``probability`` to 2⁻³² and no event of probability below 2⁻¹⁶ is lost; 0 and 1 are certain.
     """
-    b, h, w = probability.shape
+    b, channels, h, w = z.shape
     n, positions = b * channels * h * w, b * h * w
     raw = bits.random_raw(-(-n // 4) + -(-positions // 2))
     # Channels last, as the encoders compute: a mask of another layout costs three times its own making.
     fates = raw[: -(-n // 4)].view(np.uint16)[:n].reshape(b, h, w, channels)
     dither = raw[-(-positions // 2) :].view(np.uint32)[:positions].reshape(b, h, w)
     scaled = np.nan_to_num(probability.double().cpu().numpy()) * 65536.0
-    threshold = np.floor(scaled + dither / 2.0**32).astype(np.uint32)
-    dropped = fates < threshold.astype(np.uint16)[..., None]
+    threshold = np.floor(scaled + dither / 2.0**32).astype(np.int32)
+    if passes.takes(z):
+        return passes.kept(torch.from_numpy(fates.view(np.int16)), torch.from_numpy(threshold), z)
+    alive = fates >= threshold.astype(np.uint16)[..., None]
     certain = threshold == 65536
     if certain.any():
         # 65536 does not fit sixteen bits.
-        dropped |= certain[..., None]
-    return torch.from_numpy(dropped).permute(0, 3, 1, 2)
+        alive &= ~certain[..., None]
+    return torch.from_numpy(alive).permute(0, 3, 1, 2).to(z.device, z.dtype)
 
 
 def _resolved(config: IsiConfig, name: str) -> Any:

@@ -3,8 +3,9 @@
 For a map x [b, c, h, w] and a shift j, D_j(p) = ‖patch at p − patch at p + j‖² over a k×k window and all channels.
 The image goes on beyond its border with its own edge pixels, so that a border is neither an edge nor a blank.
 D_j is a box filter over e_j(p) = Σ_channels (x(p) − x(p + j))², and D_{−j}(p) = D_j(p − j), so half of the shifts
-suffice. Maps are kept as one flat row of the padded image, where every shift is one constant offset: each step
-is then a pass over contiguous memory.
+suffice. Where a C compiler is at hand one image at a time is done in cache (``native/isi.c``). Without, maps are kept
+as one flat row of the padded image, where every shift is one constant offset: each step is then a pass over contiguous
+memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from functools import cached_property
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from rotogbml.native import passes
 
 _CACHE_FLOATS = 1 << 20
 """Images are taken in groups whose work space is about so many numbers, to stay in cache."""
@@ -114,6 +117,9 @@ def self_information_density(x: Tensor, patch: int, radius: int, bandwidth: floa
     −log q is the self-information of RotoGBML eq. 9–10. Distances are divided by their mean over one image
     (``over="image"``) or over the batch (``over="batch"``); a map without any structure has q = 1.
     """
+    if radius and len(x) and passes.takes(x):
+        q, mean = passes.density(x, patch, radius, bandwidth, None)
+        return q if over == "image" else passes.density(x, patch, radius, bandwidth, mean.mean().expand(len(x)))[0]
     near = Neighbourhood((x.shape[1], x.shape[2], x.shape[3]), patch, radius)
     if radius == 0 or not len(x):
         return x.new_ones(x.shape[0], x.shape[2], x.shape[3])

@@ -16,9 +16,12 @@ import itertools
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.convolution import Convolution
+from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
+from rotogbml.encoders.residual import norm_sum_relu
 from rotogbml.errors import UsageError
 
 
@@ -32,15 +35,19 @@ class Stem(nn.Module):
         super().__init__()
         self.small = small
         if small:
-            self.conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+            self.conv = Convolution(3, width, 3, padding=1)
         else:
-            self.conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+            self.conv = Convolution(3, width, 7, stride=2, padding=3)
         self.norm = Norm(width, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
-        """See the class."""
-        z = self.norm(self.conv(x), at)
-        return F.relu(F.max_pool2d(z, 2) if self.small else F.max_pool2d(z, 3, stride=2, padding=1))
+        """The small stem is a block of conv4's, and fused as one."""
+        y = self.conv(x)
+        if not self.small:
+            return F.relu(F.max_pool2d(norm_sum_relu([(self.norm, y)], at, slope=1), 3, stride=2, padding=1))
+        if self.norm.of_images and fits(y, self.norm.weight):
+            return norm_pool_relu(y, *self.norm.scale_and_shift(at), self.norm.given(len(y), at))
+        return F.relu(F.max_pool2d(self.norm(y, at), 2))
 
 
 class SimpleBlock(nn.Module):
@@ -51,20 +58,22 @@ class SimpleBlock(nn.Module):
 
     def __init__(self, c_in: int, c: int, stride: int, norm: str, sets: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = Convolution(c_in, c, 3, stride=stride, padding=1)
         self.norm1 = Norm(c, norm, sets)
-        self.conv2 = nn.Conv2d(c, c, 3, padding=1, bias=False)
+        self.conv2 = Convolution(c, c, 3, padding=1)
         self.norm2 = Norm(c, norm, sets)
-        self.shortcut = None if c_in == c else nn.Conv2d(c_in, c, 1, stride=stride, bias=False)
+        self.shortcut = None if c_in == c else Convolution(c_in, c, 1, stride=stride)
         self.shortcut_norm = None if c_in == c else Norm(c, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
-        """ReLU between the convolutions and after the sum."""
-        z = F.relu(self.norm1(self.conv1(x), at))
-        z = self.norm2(self.conv2(z), at)
+        """ReLU between the convolutions and after the sum.
+
+        Norms, sum and ReLU are one function with derivatives of its own where that fits (``residual.py``).
+        """
+        z = self.conv2(norm_sum_relu([(self.norm1, self.conv1(x))], at))
         if self.shortcut is None or self.shortcut_norm is None:
-            return F.relu(z + x)
-        return F.relu(z + self.shortcut_norm(self.shortcut(x), at))
+            return norm_sum_relu([(self.norm2, z)], at, x)
+        return norm_sum_relu([(self.norm2, z), (self.shortcut_norm, self.shortcut(x))], at)
 
 
 class ResNet(Layered):

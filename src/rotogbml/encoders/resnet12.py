@@ -7,13 +7,16 @@ the map gives m = 640. No DropBlock: whatever is dropped in training is ISI's.
 from __future__ import annotations
 
 import itertools
+from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rotogbml.encoders.convolution import Convolution
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
+from rotogbml.encoders.residual import norm_sum_relu
 from rotogbml.errors import UsageError
 
 SLOPE = 0.1
@@ -24,17 +27,21 @@ class Block(nn.Module):
 
     def __init__(self, c_in: int, c: int, norm: str, sets: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(c_in if i == 0 else c, c, 3, padding=1, bias=False) for i in range(3))
+        self.convs = nn.ModuleList(Convolution(c_in if i == 0 else c, c, 3, padding=1) for i in range(3))
         self.norms = nn.ModuleList(Norm(c, norm, sets) for _ in range(3))
-        self.shortcut = nn.Conv2d(c_in, c, 1, bias=False)
+        self.shortcut = Convolution(c_in, c, 1)
         self.shortcut_norm = Norm(c, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
-        """LeakyReLU rises, so it commutes with max-pool; pooling first leaves a quarter of the work to it."""
-        z = x
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            z = norm(conv(z if i == 0 else F.leaky_relu(z, SLOPE)), at)
-        return F.leaky_relu(F.max_pool2d(z + self.shortcut_norm(self.shortcut(x), at), 2), SLOPE)
+        """LeakyReLU rises, so it commutes with max-pool; pooling first leaves a quarter of the work to it.
+
+        Norms and their sum or LeakyReLU are one function with derivatives of its own where that fits (``residual.py``).
+        """
+        z, norms = x, cast(list[Norm], [*self.norms])
+        for conv, norm in zip(self.convs[:2], norms, strict=False):
+            z = norm_sum_relu([(norm, conv(z))], at, slope=SLOPE)
+        terms = [(norms[2], self.convs[2](z)), (self.shortcut_norm, self.shortcut(x))]
+        return F.leaky_relu(F.max_pool2d(norm_sum_relu(terms, at, slope=1), 2), SLOPE)
 
 
 class ResNet12(Layered):

@@ -60,3 +60,15 @@ class Episode:
         """Return the same episode on another device, images in ``dtype`` where given."""
         support, query = self.support.to(device, dtype), self.query.to(device, dtype)
         return Episode(support, query, self.source, self.classes, self.indices)
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A task of the minibatch that another process draws and works on: all that is known of it here."""
+
+    source: str
+    """Name of the distribution its images come from."""
+
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Elsewhere:
+        """Return itself: there is nothing to move."""
+        return self

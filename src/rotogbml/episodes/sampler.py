@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Container, Iterable
+from typing import Literal, overload
 
 import numpy as np
 import torch
 
 from rotogbml.episodes.augment import Kind, augment, centre
-from rotogbml.episodes.episode import Episode, Examples
+from rotogbml.episodes.episode import Elsewhere, Episode, Examples
 from rotogbml.errors import UsageError
 from rotogbml.seeds import derive, numpy_generator
 from rotogbml.sources.packed import PackedSource
@@ -61,12 +61,25 @@ class EpisodeSampler:
         self._enough: dict[int, dict[str, list[int]]] = {}
         self._check()
 
-    def batch(self, step: int) -> tuple[Episode, ...]:
-        """Return the N episodes of a step: a pure function of (seed, split, step)."""
+    @overload
+    def batch(self, step: int) -> tuple[Episode, ...]: ...
+    @overload
+    def batch(self, step: int, tasks: Container[int]) -> tuple[Episode | Elsewhere, ...]: ...
+
+    def batch(self, step: int, tasks: Container[int] | None = None) -> tuple[Episode | Elsewhere, ...]:
+        """Return the N episodes of a step: a pure function of (seed, split, step).
+
+        Args:
+            step: which minibatch.
+            tasks: places in it whose images are wanted; of the others only the source is told. All where not given.
+        """
         step = int(step)  # NumPy's integers would name other streams
         rng = numpy_generator(self.seed, "minibatch", self.split, step)
         shots = [int(rng.integers(self.k_low, self.k_high + 1)) for _ in range(self.tasks_per_batch)]
-        return tuple(self._episode(source, k, step, i) for i, (source, k) in enumerate(self._mixed(shots, rng)))
+        return tuple(
+            self._episode(source, k, step, i) if tasks is None or i in tasks else Elsewhere(source.name)
+            for i, (source, k) in enumerate(self._mixed(shots, rng))
+        )
 
     def serving(self) -> list[PackedSource]:
         """Return the sources that can fill a task of at least one k_shot: the others are never drawn."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -15,6 +15,8 @@ from torch import Tensor
 from rotogbml.config import RunConfig
 from rotogbml.episodes import Episode
 from rotogbml.errors import UsageError
+from rotogbml.evaluation import stacked
+from rotogbml.evaluation.frozen import Frozen, stands_still
 from rotogbml.learners import HEADS, Learner, Psi
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import build_learner
@@ -34,6 +36,14 @@ class Method(Protocol):
         """Return [q, n_way]; the largest of a row is the prediction."""
         ...
 
+    def together(self, images: int, size: int) -> int:
+        """Return how many episodes of so many support images of ``size`` it takes at once, of ``stacked.SIZES``."""
+        ...
+
+    def of_all(self, episodes: Sequence[Episode]) -> list[Tensor]:
+        """Return the scores of each of so many episodes, of equal sizes; to rounding those of ``scores``."""
+        ...
+
 
 @dataclass(frozen=True)
 class Adapted:
@@ -46,7 +56,22 @@ class Adapted:
 
     def scores(self, episode: Episode) -> Tensor:
         """Return c_{φ^τ}(f_{θ^τ}(x^q))."""
-        return self.learner.predict(self.psi, episode)
+        return self.learner.predict(self.psi, episode) if self.still is None else self.still.predict(episode)
+
+    @cached_property
+    def still(self) -> Frozen | None:
+        """The same on features, where the encoder stands still."""
+        return Frozen(self.learner, self.psi) if stands_still(self.learner) else None
+
+    def together(self, images: int, size: int) -> int:
+        """Return how many tasks adapt side by side."""
+        return 1 if self.still is not None else stacked.stack_size(self.learner, images, size)
+
+    def of_all(self, episodes: Sequence[Episode]) -> list[Tensor]:
+        """Return c_{φ^τ}(f_{θ^τ}(x^q)) of each."""
+        if len(episodes) == 1:
+            return [self.scores(episodes[0])]
+        return stacked.predict(self.learner, self.psi, episodes)
 
 
 @dataclass(frozen=True)
@@ -57,7 +82,12 @@ class Ensemble(Adapted):
 
     def scores(self, episode: Episode) -> Tensor:
         """Return the mean over members of softmax c(f(x^q))."""
-        return torch.stack([member.scores(episode).softmax(1) for member in self.members]).mean(0)
+        return self.of_all([episode])[0]
+
+    def of_all(self, episodes: Sequence[Episode]) -> list[Tensor]:
+        """Return the mean over members of softmax c(f(x^q)) of each."""
+        of_members = zip(*(member.of_all(episodes) for member in self.members), strict=True)
+        return [torch.stack([scores.softmax(1) for scores in each]).mean(0) for each in of_members]
 
 
 class PixelPrototypes:
@@ -68,6 +98,14 @@ class PixelPrototypes:
         support, query = episode.support.x.flatten(1), episode.query.x.flatten(1)
         means = torch.stack([support[episode.support.y == c].mean(0) for c in range(episode.n_way)])
         return -torch.cdist(query, means).square()
+
+    def together(self, images: int, size: int) -> int:
+        """Return 1: nothing adapts."""
+        return 1
+
+    def of_all(self, episodes: Sequence[Episode]) -> list[Tensor]:
+        """Return the scores of each."""
+        return [self.scores(episode) for episode in episodes]
 
 
 @dataclass(frozen=True)

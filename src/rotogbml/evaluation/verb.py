@@ -14,12 +14,13 @@ from rotogbml.children import cores
 from rotogbml.config import RunConfig
 from rotogbml.config import names as listed
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
+from rotogbml.evaluation.dealing import accuracies
 from rotogbml.evaluation.examples import write_examples
 from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Method, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
-from rotogbml.evaluation.work import LOWER, Test, accuracies
+from rotogbml.evaluation.work import LOWER, Test
 from rotogbml.files import make_folder
 from rotogbml.memory import saying_what_to_lower
 from rotogbml.sources.packed import PackedSource

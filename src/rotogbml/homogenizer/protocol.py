@@ -14,7 +14,7 @@ class Homogenizer(Protocol):
     """ω on the tasks' losses, γ on their features; either may be absent.
 
     One step: ``rotations`` (or, where ``needs_features_first``, ``fresh_rotations``) → forward and backward of each
-    task → ``weights`` → ψ moves → ``update``.
+    task → ``weights`` → ``combine`` → ψ moves → ``update``.
     """
 
     @property
@@ -27,6 +27,11 @@ class Homogenizer(Protocol):
         """Whether γ must be made from this minibatch's feature gradients at γ = I, by ``fresh_rotations``."""
         ...
 
+    @property
+    def needs_gram(self) -> bool:
+        """Whether ``weights`` needs ``TaskStatistics.gram``, the inner products of the tasks' encoder gradients."""
+        ...
+
     def rotations(self, sources: Sequence[str]) -> list[Tensor] | None:
         """Return γ_i [d, d] of each task before its forward pass; None where no kept γ acts."""
         ...
@@ -36,7 +41,11 @@ class Homogenizer(Protocol):
         ...
 
     def weights(self, stats: TaskStatistics) -> Tensor:
-        """Return ω_i of this step, float64 [N] on the CPU, Σω = N."""
+        """Return ω_i of this step, float64 [N] on the CPU, Σω = N (a rival's weights as they are)."""
+        ...
+
+    def combine(self, gradients: Sequence[Tensor], omega: Tensor, stats: TaskStatistics) -> list[Tensor]:
+        """Return what the step goes along for each group (θ first), (1/N) Σ ω_i g_i: [N, P] → [P] each."""
         ...
 
     def update(self, stats: TaskStatistics) -> None:

@@ -5,7 +5,7 @@
 
 The target of task i is ḡ I_i^β: with β = 0 all weighted norms are equal, a larger β lets hard tasks pull more,
 a negative one less. Three things are ours and always hold: ω_i > 0, Σω = N over every minibatch, and a
-sub-gradient step stops at its target.
+sub-gradient step stops at its target (``descent.py`` has two more readings of that step).
 
 Mean or sum in I_i is more than a matter of scale. With the mean the targets add up to N ḡ · mean(I^β), which
 unless losses are very unequal is near N ḡ, and ω comes to rest near the closed form. With the paper's sum they add
@@ -26,8 +26,10 @@ from torch import Tensor
 
 from rotogbml.config import ReweightConfig
 from rotogbml.errors import UsageError
+from rotogbml.homogenizer.descent import AdamDescent, Descent, create_descent
 from rotogbml.homogenizer.resolved import resolved
 from rotogbml.homogenizer.slots import Slots, average_by_slot
+from rotogbml.homogenizer.smoothing import Smoothing
 from rotogbml.homogenizer.statistics import TaskStatistics
 
 FLOOR = 0.01
@@ -35,9 +37,6 @@ FLOOR = 0.01
 
 _LEAST_LOSS = 1e-3
 """Least relative loss, as a share of the mean one: keeps I^β finite where β < 0 and a task is solved."""
-
-_EQUAL = 1e-9
-"""Relative distance from the target that counts as none, so that rounding never moves a balanced ω."""
 
 
 def relative_loss(L: Tensor, n_way: int, how: Literal["mean", "sum"]) -> Tensor:
@@ -52,33 +51,6 @@ def relative_loss(L: Tensor, n_way: int, how: Literal["mean", "sum"]) -> Tensor:
     share = share / share.mean()
     share = share.clamp_min(_LEAST_LOSS)
     return share if how == "mean" else share / len(L)
-
-
-def targets(ω: Tensor, G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
-    """Return ḡ I_i^β, the weighted norm that each task should have, [N]."""
-    return (ω * G).mean() * I**β
-
-
-def subgradient(ω: Tensor, G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
-    """Return ∂/∂ω_i Σ_i |ω_i G_i − ḡ I_i^β| = sign(ω_i G_i − ḡ I_i^β) · G_i with ḡ constant, [N] (eq. 5).
-
-    It is 0 at the target, where "at" allows for rounding.
-    """
-    target = targets(ω, G, I, β)
-    off = ω * G - target
-    return torch.where(off.abs() <= _EQUAL * target, 0.0, off.sign() * G)
-
-
-def step(ω: Tensor, G: Tensor, I: Tensor, β: float, lr: float) -> Tensor:  # noqa: E741
-    """Return ω after one sub-gradient step of size lr that does not cross the kink, [N], not normalised.
-
-    This is the proximal step of the same objective: equal to ω − lr·subgradient wherever that stays on its
-    side of the target, and the target itself otherwise. A plain step would jump past it by up to lr·G_i, with
-    large gradients further than ω itself.
-    """
-    gradient = subgradient(ω, G, I, β)
-    room = (ω - targets(ω, G, I, β) / G).abs()
-    return torch.where(gradient == 0, ω, ω - gradient.sign() * torch.minimum(lr * gradient.abs(), room))
 
 
 def closed_form(G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
@@ -111,6 +83,8 @@ class Reweight:
         self.relative = resolved(config, "relative_loss")
         self.how = resolved(config, "update")
         self.lr = float(resolved(config, "lr"))
+        optimizer = "proximal" if config.optimizer is None else config.optimizer
+        smoothing = 0.0 if config.smoothing is None else float(config.smoothing)
         self.slots, self.n_way = slots, n_way
         if n_way < 2:
             raise UsageError(f"n_way={n_way}: a loss relative to log n needs at least 2 classes")
@@ -120,6 +94,17 @@ class Reweight:
             raise UsageError(f"reweight.update={self.how!r} is unknown; choose gradient, closed-form or fixed")
         if not (math.isfinite(self.β) and math.isfinite(self.lr) and self.lr >= 0):
             raise UsageError(f"reweight.beta={self.β}, lr={self.lr}: beta must be finite, lr finite and ≥ 0")
+        if optimizer not in ("proximal", "sgd", "adam"):
+            raise UsageError(f"reweight.optimizer={optimizer!r} is unknown; choose proximal, sgd or adam")
+        if not 0 <= smoothing < 1:
+            raise UsageError(f"reweight.smoothing={smoothing}: give a share of the past from 0 to below 1")
+        if smoothing and slots.kind == "minibatch":
+            raise UsageError(
+                f"reweight.smoothing={smoothing} needs slots that last: set reweight.slots to source or position, or "
+                "smoothing to 0"
+            )
+        self.descent = create_descent(optimizer, self.β, self.lr, len(slots))
+        self.smoothing = Smoothing(slots, smoothing) if smoothing else None
         self.ω = torch.ones(len(slots), dtype=torch.float64)
         if self.how == "fixed":
             self.ω = _fixed(config.fixed, slots)
@@ -133,7 +118,9 @@ class Reweight:
         closed form, or one sub-gradient step from 1, which for any usual lr does almost nothing.
         """
         if self.slots.kind == "minibatch":
-            return self._moved(torch.ones(len(stats), dtype=torch.float64), stats)
+            return self._moved(
+                torch.ones(len(stats), dtype=torch.float64), stats.losses, stats.norms, torch.arange(len(stats))
+            )
         return self._drawn(self.slots.index(stats.sources))
 
     def update(self, stats: TaskStatistics) -> None:
@@ -144,7 +131,10 @@ class Reweight:
         if self.slots.kind == "minibatch" or self.how == "fixed" or not len(stats):
             return
         index = self.slots.index(stats.sources)
-        moved = self._moved(self._drawn(index), stats)
+        L, G = stats.losses, stats.norms
+        if self.smoothing is not None:
+            L, G = self.smoothing(L, G, index)
+        moved = self._moved(self._drawn(index), L, G, index)
         slots, ω, _ = average_by_slot(moved, index)
         state = self.ω.clone()
         state[slots] = ω * (state[slots].sum() / ω.sum())
@@ -156,30 +146,46 @@ class Reweight:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"slots": list(self.slots.names), "weights": self.ω.clone()}
+        state: dict[str, Any] = {"slots": list(self.slots.names), "weights": self.ω.clone()}
+        return state | {name: part.state_dict() for name, part in self._memories().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take a saved state.
 
         Raises:
-            UsageError: it belongs to other slots.
+            UsageError: it belongs to other slots, or to another way to move ω.
         """
         self.slots.check_names(state["slots"], "ω")
+        memories = self._memories()
+        if set(state) - {"slots", "weights"} != set(memories):
+            raise UsageError(
+                "the saved ω was moved in another way: resume with reweight.optimizer and smoothing of that run"
+            )
+        for name, part in memories.items():
+            part.load_state_dict(state[name])
         self.ω = state["weights"].to("cpu", torch.float64).clone()
 
     def _drawn(self, index: Tensor) -> Tensor:
         ω = self.ω[index]
         return ω * (len(ω) / ω.sum())
 
-    def _moved(self, ω: Tensor, stats: TaskStatistics) -> Tensor:
+    def _memories(self) -> dict[str, Descent | Smoothing]:
+        """Return the parts that remember something beside ω."""
+        parts: dict[str, Descent | Smoothing] = {}
+        if isinstance(self.descent, AdamDescent):
+            parts["adam"] = self.descent
+        if self.smoothing is not None:
+            parts["smoothing"] = self.smoothing
+        return parts
+
+    def _moved(self, ω: Tensor, L: Tensor, G: Tensor, index: Tensor) -> Tensor:
         """Return ω after one update, Σω = N. Tasks without a usable gradient norm or loss keep theirs."""
-        L, G = stats.losses, stats.norms
         usable = torch.isfinite(G) & (G > 0) & torch.isfinite(L)
         if not usable.any():
             return ω
         I = relative_loss(L[usable], self.n_way, self.relative)  # noqa: E741
         if self.how == "gradient":
-            new = step(ω[usable], G[usable], I, self.β, self.lr)
+            new = self.descent(ω[usable], G[usable], I, index[usable])
         else:
             new = closed_form(G[usable], I, self.β) * ω[usable].mean()
         moved = ω.clone()

@@ -1,4 +1,4 @@
-"""RotoGBML's homogenizer: ω and γ together, or either alone, or none."""
+"""RotoGBML's homogenizer: ω and γ together, or either alone, or none; or a rival in ω's place."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rotogbml.errors import UsageError
 from rotogbml.homogenizer.protocol import Homogenizer
 from rotogbml.homogenizer.resolved import resolved
 from rotogbml.homogenizer.reweight import Reweight
+from rotogbml.homogenizer.rivals import Rival, create_rival
 from rotogbml.homogenizer.rotate import Rotate
 from rotogbml.homogenizer.slots import Slots
 from rotogbml.homogenizer.statistics import TaskStatistics
@@ -29,6 +30,7 @@ class Plain:
 
     rotates_support = False
     needs_features_first = False
+    needs_gram = False
 
     def rotations(self, sources: Sequence[str]) -> list[Tensor] | None:
         """Return None: features stay as they are."""
@@ -41,6 +43,10 @@ class Plain:
     def weights(self, stats: TaskStatistics) -> Tensor:
         """Return ones, float64 [N]."""
         return torch.ones(len(stats), dtype=torch.float64)
+
+    def combine(self, gradients: Sequence[Tensor], omega: Tensor, stats: TaskStatistics) -> list[Tensor]:
+        """Return the plain mean of each group, [N, P] → [P]."""
+        return [part.mean(0) for part in gradients]
 
     def update(self, stats: TaskStatistics) -> None:
         """Keep nothing."""
@@ -63,7 +69,7 @@ class Plain:
 
 
 class RotoGBML:
-    """ω (``reweight``) and γ (``rotate``), each on its own switch.
+    """ω (``reweight``) or a rival in its place (``combine``), and γ (``rotate``), each on its own switch.
 
     Args:
         config: resolved; a part that is None is off.
@@ -71,16 +77,32 @@ class RotoGBML:
         tasks_per_batch: N.
         feature_dim: m, length of the encoder's feature vector.
         n_way: classes in a task.
+        seed: the run's, for rivals that draw.
 
     Raises:
         UsageError: a value cannot be used, or two of them do not go together.
     """
 
     def __init__(
-        self, config: HomogenizerConfig, *, sources: Sequence[str], tasks_per_batch: int, feature_dim: int, n_way: int
+        self,
+        config: HomogenizerConfig,
+        *,
+        sources: Sequence[str],
+        tasks_per_batch: int,
+        feature_dim: int,
+        n_way: int,
+        seed: int = 0,
     ) -> None:
         self.reweight: Reweight | None = None
+        self.rival: Rival | None = None
         self.rotate: Rotate | None = None
+        if config.combine is not None and config.reweight is not None:
+            raise UsageError(
+                f"homogenizer.combine={config.combine} takes the place of ω: set homogenizer.reweight to null, or "
+                "leave combine out"
+            )
+        if config.combine not in (None, "mean"):
+            self.rival = create_rival(config, sources, tasks_per_batch, n_way, seed)
         if config.reweight is not None:
             slots = Slots(resolved(config.reweight, "slots"), sources, tasks_per_batch)
             self.reweight = Reweight(config.reweight, slots, n_way)
@@ -93,6 +115,11 @@ class RotoGBML:
     def rotates_support(self) -> bool:
         """Whether γ also acts on support features."""
         return self.rotate is not None and self.rotate.rotates_support
+
+    @property
+    def needs_gram(self) -> bool:
+        """Whether the weights come from ⟨∇_θ L_i, ∇_θ L_j⟩."""
+        return self.rival is not None and self.rival.needs_gram
 
     @property
     def needs_features_first(self) -> bool:
@@ -110,10 +137,15 @@ class RotoGBML:
         return self.rotate.fresh(feature_gradients)
 
     def weights(self, stats: TaskStatistics) -> Tensor:
-        """Return ω_i of this step, float64 [N], Σω = N."""
-        if self.reweight is None:
-            return torch.ones(len(stats), dtype=torch.float64)
-        return self.reweight.weights(stats)
+        """Return ω_i of this step, float64 [N], Σω = N (a rival's weights as they are)."""
+        weighing = self.reweight or self.rival
+        return torch.ones(len(stats), dtype=torch.float64) if weighing is None else weighing.weights(stats)
+
+    def combine(self, gradients: Sequence[Tensor], omega: Tensor, stats: TaskStatistics) -> list[Tensor]:
+        """Return (1/N) Σ ω_i g_i of each group, [N, P] → [P]; θ stands first."""
+        if self.rival is not None:
+            return self.rival.combine(gradients, omega, stats)
+        return [omega.to(part) @ part / len(part) for part in gradients]
 
     def update(self, stats: TaskStatistics) -> None:
         """Move ω (eq. 5), then γ (eq. 7)."""
@@ -121,7 +153,7 @@ class RotoGBML:
             part.update(stats)
 
     def omega(self) -> dict[str, float]:
-        """Return ω by slot; empty where ω is off or fresh."""
+        """Return ω by slot; empty where ω is off or fresh, and with a rival."""
         return {} if self.reweight is None else self.reweight.values()
 
     def state_dict(self) -> dict[str, Any]:
@@ -139,9 +171,13 @@ class RotoGBML:
         for name, part in parts.items():
             part.load_state_dict(state[name])
 
-    def _parts(self) -> dict[str, Reweight | Rotate]:
+    def _parts(self) -> dict[str, Reweight | Rival | Rotate]:
         """Return the parts that are on, in Algorithm 1's order."""
-        parts: dict[str, Reweight | Rotate | None] = {"reweight": self.reweight, "rotate": self.rotate}
+        parts: dict[str, Reweight | Rival | Rotate | None] = {
+            "reweight": self.reweight,
+            "combine": self.rival,
+            "rotate": self.rotate,
+        }
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -152,15 +188,21 @@ def create_homogenizer(
     tasks_per_batch: int,
     feature_dim: int,
     n_way: int,
+    seed: int = 0,
 ) -> Homogenizer:
-    """Return the homogenizer of a resolved configuration; ``Plain`` where it is None or both parts are off.
+    """Return the homogenizer of a resolved configuration; ``Plain`` where it is None or nothing in it is on.
 
     Raises:
         UsageError: a value cannot be used, or two of them do not go together.
     """
-    if config is None or (config.reweight is None and config.rotate is None):
+    if config is not None and config.clip is not None and config.combine != "clip":
+        raise UsageError(f"homogenizer.clip={config.clip} is used only with combine=clip; combine is {config.combine}")
+    plain = config is None or (config.reweight is None and config.rotate is None and config.combine in (None, "mean"))
+    if config is None or plain:
         return Plain()
-    return RotoGBML(config, sources=sources, tasks_per_batch=tasks_per_batch, feature_dim=feature_dim, n_way=n_way)
+    return RotoGBML(
+        config, sources=sources, tasks_per_batch=tasks_per_batch, feature_dim=feature_dim, n_way=n_way, seed=seed
+    )
 
 
 def _check_parts(state: dict[str, Any], parts: dict[str, Any]) -> None:

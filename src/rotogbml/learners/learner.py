@@ -19,9 +19,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rotogbml.config import Compare
 from rotogbml.encoders.isi import Masks
 from rotogbml.encoders.norm import Seen
 from rotogbml.episodes import Episode, Examples
+from rotogbml.learners.directions import directions
 from rotogbml.learners.meta_gradient import MetaGradient, Prepared, leaves
 from rotogbml.learners.network import Network, Params, Psi
 from rotogbml.learners.problem import Problem, Rotation
@@ -50,7 +52,8 @@ class Outcome:
     alpha_gradient: list[Tensor]
     """∇_α L_i, tensor by tensor."""
     feature_gradient: Tensor
-    """[m] mean over queries of the gradient of a query's own loss with respect to its rotated feature ẑ."""
+    """[m] mean over queries of the gradient of a query's own loss with respect to its rotated feature ẑ; or what else
+    γ compares, a row a class, [n_way, m] (``directions``)."""
     seen: Seen
     """Batch statistics, for norm policies that keep some."""
     notes: dict[str, float]
@@ -72,6 +75,9 @@ class Learner:
         group_moves_encoder: whether θ adapts; else its per-step statistics stay at step 0.
         outer_scale: what the outer step size is multiplied by (Reptile's τη, 1 elsewhere).
         alone: at test a query is judged beside the support alone, not beside other queries.
+        isotropic: all numbers of a tensor adapt at one rate, so that a rotation of the features may as well be one of
+            the head (``Problem.turn_head``).
+        compare: what of the query features a task hands to γ.
     """
 
     name: str
@@ -84,6 +90,8 @@ class Learner:
     group_moves_encoder: bool = True
     outer_scale: float = 1.0
     alone: bool = False
+    isotropic: bool = True
+    compare: Compare = "mean"
 
     @property
     def judges_alone(self) -> bool:
@@ -117,12 +125,14 @@ class Learner:
         self, psi: Psi, episode: Episode, drop: Masks | None = None, rotate_support: Rotation | None = None
     ) -> Prepared:
         """Adapt to the support (eq. 4: unrotated, unless a rotation is given) and compute the query features."""
-        problem = Problem.of(self.network, episode, drop, rotate_support)
-        return self.method.prepare(problem, psi, self.inner_steps)
+        turned = rotate_support is not None and self.isotropic
+        problem = Problem.of(self.network, episode, drop, rotate_support, turned)
+        return replace(self.method.prepare(problem, psi, self.inner_steps), turned=turned)
 
     def meta_gradient(self, psi: Psi, task: Prepared, rotate: Rotation | None = None) -> Outcome:
         """Return L_i(c_{φ^τ}(γ z)) and, from one backward, its gradients at ψ, at α and at ẑ (eq. 3)."""
-        rotated = [point.z if rotate is None else rotate(point.z) for point in task.points]
+        turn = None if task.turned else rotate
+        rotated = [point.z if turn is None else turn(point.z) for point in task.points]
         logits = [self.network.logits(point.phi, z) for point, z in zip(task.points, rotated, strict=True)]
         losses = [self.network.loss(scores, task.y) for scores in logits]
         if len(losses) == 1:
@@ -131,28 +141,30 @@ class Learner:
             loss = torch.stack([p.weight * one for p, one in zip(task.points, losses, strict=True)]).sum()
         found = torch.autograd.grad(loss, [*task.at, *rotated], materialize_grads=True)
         gradients = task.pull_back(found[: len(task.at)])
-        # the loss is a mean over queries: the sum of its gradients is the mean of each query's own
-        at_z = [g.sum(0) for g in found[len(task.at) :]]
+        u = directions(self.compare, found[len(task.at) :], rotated, task.y, logits[-1].shape[1])
+        if task.turned and rotate is not None:
+            u = rotate(u.reshape(-1, u.shape[-1])).reshape(u.shape)
         return Outcome(
             loss=loss.detach(),
             accuracy=accuracy(logits[-1], task.y),
             theta_gradient=gradients.theta,
             phi_gradient=gradients.phi,
             alpha_gradient=gradients.alpha,
-            feature_gradient=at_z[0] if len(at_z) == 1 else torch.stack(at_z).sum(0),
+            feature_gradient=u,
             seen=task.seen,
             notes=gradients.notes,
         )
 
     def head_gradient(self, task: Prepared) -> Tensor:
-        """Return the feature gradient [m] at γ = I from the head alone: the encoder is not touched."""
-        total = []
+        """Return what γ compares at γ = I, [m] or [n_way, m], from the head alone: the encoder is not touched."""
+        gradients, features = [], []
         for point in task.points:
             z = point.z.detach().requires_grad_()
             phi = {name: p.detach() for name, p in point.phi.items()}
-            loss = point.weight * self.network.loss(self.network.logits(phi, z), task.y)
-            total.append(torch.autograd.grad(loss, z)[0].sum(0))
-        return torch.stack(total).sum(0) if len(total) > 1 else total[0]
+            logits = self.network.logits(phi, z)
+            gradients.append(torch.autograd.grad(point.weight * self.network.loss(logits, task.y), z)[0])
+            features.append(z.detach())
+        return directions(self.compare, gradients, features, task.y, logits.shape[1])
 
     def predict(self, psi: Psi, episode: Episode) -> Tensor:
         """Return query scores [q, n_way] after ``test_steps`` of adaptation; no ISI, no rotation."""

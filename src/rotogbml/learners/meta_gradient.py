@@ -60,6 +60,8 @@ class Prepared:
     """From the gradients at ``at`` to those at ψ and α."""
     seen: Seen = field(default_factory=dict)
     """Batch statistics of its passes, for norm policies that keep some."""
+    turned: bool = False
+    """Whether γ is in φ already (see ``Problem.turn_head``)."""
 
     @property
     def z(self) -> Tensor:

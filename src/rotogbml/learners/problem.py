@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -13,8 +13,17 @@ from rotogbml.encoders.norm import NormPass, Seen
 from rotogbml.episodes import Episode, Examples
 from rotogbml.learners.network import Network, Params, Psi
 
-Rotation = Callable[[Tensor], Tensor]
-"""z ↦ γ z on rows: [b, m] → [b, m]."""
+
+class Rotation(Protocol):
+    """γ, orthogonal and constant, on rows [b, m]."""
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Return γ z of each row."""
+        ...
+
+    def back(self, u: Tensor) -> Tensor:
+        """Return γᵀ u of each row."""
+        ...
 
 
 @dataclass
@@ -28,7 +37,10 @@ class Problem:
         n_way: classes in the task.
         key: names the task's own random streams.
         drop: ISI's masks, in training.
-        rotate: γ on support features, where the support is rotated too.
+        rotate: γ, where the support is rotated too.
+        turn_head: γ acts on φ_i⁰ and the features stay as they are. With rows w of the head, w·(γz) = (γᵀw)·z: one
+            product a task instead of some in every inner step. Descent with one rate for a whole tensor goes the same
+            way in both coordinates, since γ is orthogonal.
         seen: batch statistics that training passes leave for norm policies that keep some; None: keep none.
     """
 
@@ -39,23 +51,32 @@ class Problem:
     key: int = 0
     drop: Masks | None = None
     rotate: Rotation | None = None
+    turn_head: bool = False
     seen: Seen | None = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, network: Network, episode: Episode, drop: Masks | None = None, rotate: Rotation | None = None
+        cls,
+        network: Network,
+        episode: Episode,
+        drop: Masks | None = None,
+        rotate: Rotation | None = None,
+        turn_head: bool = False,
     ) -> Problem:
         """Return the problem of an episode in training."""
-        return cls(network, episode.support, episode.query, episode.n_way, episode.key, drop, rotate)
+        return cls(network, episode.support, episode.query, episode.n_way, episode.key, drop, rotate, turn_head)
 
     def start(self, psi: Psi) -> Psi:
         """Return ψ_i⁰ = (θ, φ_i⁰), attached to ψ."""
 
         def prototypes() -> Tensor:
-            z, y = self.support_features(psi.theta, 0), self.support.y
+            z, y = self.bare_support_features(psi.theta, 0), self.support.y
+            z = z if self.rotate is None else self.rotate(z)
             return torch.stack([z[y == k].mean(0) for k in range(self.n_way)])
 
         phi = self.network.head.start(psi.phi, self.n_way, prototypes)
+        if self.rotate is not None and self.turn_head:
+            phi = {**phi, "weight": self.rotate.back(phi["weight"])}
         if phi is psi.phi:
             return psi
         # φ_i⁰ may depend on θ. An inner step takes the partial derivative at θ, with φ_i held still: at an alias of θ
@@ -63,9 +84,9 @@ class Problem:
         return Psi({name: p.view_as(p) for name, p in psi.theta.items()}, phi)
 
     def support_features(self, theta: Params, t: int) -> Tensor:
-        """Return f_θ of the support, γ-rotated where the support is: [s, m]; t is the inner step."""
+        """Return f_θ of the support as φ_i is to see it, rotated or not: [s, m]; t is the inner step."""
         z = self.bare_support_features(theta, t)
-        return z if self.rotate is None else self.rotate(z)
+        return z if self.rotate is None or self.turn_head else self.rotate(z)
 
     def bare_support_features(self, theta: Params, t: int) -> Tensor:
         """Return f_θ of the support, unrotated: [s, m]."""
@@ -99,4 +120,4 @@ class Problem:
 
     def _masks(self, side: str, t: int) -> Masks | None:
         """Return the masks of one pass: a pass that is repeated gets the same ones."""
-        return None if self.drop is None else self.drop.of(side, t)
+        return None if self.drop is None or not self.drop.isi.acts_on(side) else self.drop.of(side, t)

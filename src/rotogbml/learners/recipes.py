@@ -32,6 +32,7 @@ class Parts(NamedTuple):
     rates: Rates
     outer_scale: float = 1.0
     alone: bool = False
+    isotropic: bool = True
 
 
 def _unrolled(group: Group, rates: Rates, o: Options) -> Parts:
@@ -69,7 +70,7 @@ def boil(network: Network, o: Options) -> Parts:
 
 def meta_sgd(network: Network, o: Options) -> Parts:
     """Meta-SGD (Li et al. 2017): MAML with a learned rate for every single parameter."""
-    return _unrolled("all", PerParameter(_adapting(network), o["inner_lr"]), o)
+    return _unrolled("all", PerParameter(_adapting(network), o["inner_lr"]), o)._replace(isotropic=False)
 
 
 def maml_pp(network: Network, o: Options) -> Parts:
@@ -123,7 +124,8 @@ def reptile(network: Network, o: Options) -> Parts:
     _check(o["inner_steps"] >= 1, "inner_steps", o["inner_steps"], "at least 1: its steps are all that it learns from")
     inner = Minibatches(o["inner_lr"], o["inner_batch"], o["inner_optimizer"])
     scale = o["inner_steps"] * o["inner_lr"]
-    return Parts(inner, Displacement(inner), Constant(o["inner_lr"]), scale, alone=not o["transductive"])
+    isotropic = o["inner_optimizer"] == "sgd"
+    return Parts(inner, Displacement(inner), Constant(o["inner_lr"]), scale, not o["transductive"], isotropic)
 
 
 RECIPES: dict[str, Callable[[Network, Options], Parts]] = {
@@ -177,6 +179,7 @@ def create_learner(name: str, network: Network, **options: Any) -> Learner:
         group_moves_encoder=not (isinstance(parts.inner, Descent) and parts.inner.group == "head"),
         outer_scale=parts.outer_scale,
         alone=parts.alone,
+        isotropic=parts.isotropic,
     )
 
 

@@ -34,6 +34,16 @@ class SourceLine:
 
 
 @dataclass(frozen=True)
+class Room:
+    """How far tasks of two sources were apart in one room, means over all pairs and the whole run."""
+
+    name: str
+    cosine: float | None
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
 class Cosines:
     """Heat maps of one run, and the mean over pairs of each."""
 
@@ -135,6 +145,38 @@ def cosines(record: RunRecord) -> Cosines | None:
         plots=[heat_map(COSINES[kind], names, mean[kind], scales[kind]) for kind in kept],
         means=[(COSINES[kind], signed(total[kind].sum() / count[kind].sum(), 3)) for kind in kept],
     )
+
+
+def shares(record: RunRecord) -> Plot | None:
+    """Return who wins over steps: each source's share in the direction of the encoder's step; evenly it is 1/N."""
+    found = _by_name(
+        (line.get("step", 0), {name: one.get("share") for name, one in look(line, "conflict.sources").items()})
+        for line in record.train
+        if isinstance(look(line, "conflict.sources"), dict)
+    )
+    if not found:
+        return None
+    look_of = source_styles(record)
+    if not found.keys() <= look_of.keys():
+        look_of = styles({name: values[-1] for name, (_, values) in found.items()})
+    n = look(record.config, "episodes.tasks_per_batch")
+    series = [Series(name, *found[name], look_of[name]) for name in found]
+    return lines("Share of the step", series, "share", level=1 / n if n else None)
+
+
+def rooms(record: RunRecord) -> list[Room]:
+    """Return mean cosine and d_ij (eq. 11) of encoder, head and features; none where a run did not log them."""
+    pairs = [pair[2] for line in record.train for pair in look(line, "conflict.pairs") or []]
+
+    def mean(key: str) -> float | None:
+        known = [pair[key] for pair in pairs if pair.get(key) is not None and math.isfinite(pair[key])]
+        return float(np.mean(known)) if known else None
+
+    names = {"encoder": "encoder θ", "head": "head φ", "features": "features ẑ"}
+    found = [
+        Room(said, *(mean(f"{room}_{what}") for what in ("cosine", "before", "after"))) for room, said in names.items()
+    ]
+    return [room for room in found if room.before is not None]
 
 
 def source_styles(record: RunRecord) -> dict[str, Style]:

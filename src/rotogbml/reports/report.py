@@ -115,6 +115,8 @@ def _run(record: RunRecord, rows: Sequence[Any]) -> dict[str, Any]:
         "gamma_off": not words.look(record.config, "homogenizer.rotate"),
         "norms": course.norms(record),
         "cosines": course.cosines(record),
+        "shares": course.shares(record),
+        "rooms": course.rooms(record),
         "per_source": course.per_source(record),
         "masks": masks,
         "why_no_masks": why_no_masks,

@@ -16,6 +16,7 @@ from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.homogenizer import Homogenizer, create_homogenizer
 from rotogbml.learners import Learner, Network, create_head, create_learner
 from rotogbml.sources.packed import PackedSource, open_pack
+from rotogbml.training.ranks import ALONE, Ranks
 from rotogbml.training.validation import Validation
 
 GLYPHS = "glyphs"
@@ -94,6 +95,8 @@ class Parts:
     isi: Isi | None
     validation: Validation
     device: torch.device
+    ranks: Ranks = ALONE
+    """The processes that share the tasks."""
 
     def at(self, progress: float) -> Parts:
         """Return the parts as they are when that share of training, 0 … 1, is done: some learners anneal."""
@@ -110,7 +113,7 @@ def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -
     assert head is not None
     # Per-step statistics: one set for each inner step, one for the queries after the last.
     sets = max(0, c.inner_steps) + 1
-    encoder = create_encoder(e.name, size=size, width=e.width, norm=e.norm, sets=sets)
+    encoder = create_encoder(e.name, size, e.width, e.norm, sets, e.precision)
     network = Network(encoder, create_head(head, encoder.feature_dim, config.episodes.n_way))
     network.initialise(config.seed)
     options = {key: value for key, value in vars(c).items() if key != "name"}
@@ -119,7 +122,7 @@ def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -
     return create_learner(c.name, network, **options)
 
 
-def assemble(config: RunConfig, device: torch.device) -> Parts:
+def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> Parts:
     """Open the sources and build every part; the network stands on ``device``, ω and γ on the CPU.
 
     Raises:
@@ -145,13 +148,18 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
     _tell_idle_slots(config, sorted(training))
     learner = build_learner(config, next(iter(training.values())).size)
     learner.to(device)
+    if config.homogenizer is not None and config.homogenizer.rotate is not None:
+        learner = replace(learner, compare=config.homogenizer.rotate.compare or "mean")
     homogenizer = create_homogenizer(
         config.homogenizer,
         sources=sorted(training),
         tasks_per_batch=e.tasks_per_batch,
         feature_dim=learner.network.feature_dim,
         n_way=e.n_way,
+        seed=config.seed,
     )
+    if ranks.world > 1 and config.homogenizer is not None and config.homogenizer.combine == "graddrop":
+        raise UsageError("graddrop draws number by number along whole gradients: take --devices 1")
     _check_norm(config)
     _check_type(learner)
     isi = None if config.isi is None else Isi(config.isi)
@@ -165,7 +173,7 @@ def assemble(config: RunConfig, device: torch.device) -> Parts:
             f"isi.layers is {isi.layers}, but {config.encoder.name} has {learner.network.encoder.layers}: "
             "give fewer, or 'all'"
         )
-    return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device)
+    return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device, ranks)
 
 
 def _check_norm(config: RunConfig) -> None:

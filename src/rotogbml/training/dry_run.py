@@ -27,8 +27,11 @@ def dry_run(parts: Parts) -> float:
     seconds = []
     for step in range(3):  # the first one also loads libraries and reserves memory
         began = time.perf_counter()
-        meta_step(parts, psi, optimizer, tuple(e.to(parts.device) for e in parts.sampler.batch(step)), step)
+        mine = parts.ranks.share(c.episodes.tasks_per_batch)
+        meta_step(parts, psi, optimizer, tuple(e.to(parts.device) for e in parts.sampler.batch(step, mine)), step)
         seconds.append(time.perf_counter() - began)
+    if not parts.ranks.first:
+        return sum(seconds)
     each = min(seconds[1:])
     steps = c.steps if c.steps is not None else max(1, int(60 * (c.minutes or 0) / each))
     table = Table(title="dry run: nothing was written", title_justify="left")
@@ -40,7 +43,8 @@ def dry_run(parts: Parts) -> float:
         "parameters (head)": f"{sum(p.numel() for p in psi.phi.values()):,}",
         "parameters (of the adaptation)": f"{sum(p.numel() for p in parts.learner.alpha.values()):,}",
         "features m": f"{parts.learner.network.feature_dim:,}",
-        "peak memory so far": _peak_memory(parts.device),
+        "processes": f"{parts.ranks.world}",
+        "peak memory of a process so far": _peak_memory(parts.device),
         "one step": f"{each:.3f} s",
         "steps": f"{steps:,}",
         "estimated time, without validation": clock(steps * each),

@@ -11,6 +11,9 @@ from typing import Any, Self
 class Interrupted(KeyboardInterrupt):
     """Training was stopped from outside and its state is saved. The command exits with 130."""
 
+    silent = False
+    """Whether another process of the same run says it, so that this one need not."""
+
 
 class Watch:
     """Within ``with Watch() as watch``, a signal sets ``watch.stop`` instead of breaking into the step."""

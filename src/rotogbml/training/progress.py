@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Self
@@ -25,12 +26,21 @@ class TrainingProgress:
         minutes: the clock's limit, or None.
         start: the step that is resumed from.
         quiet_seconds: without a terminal, at least so long between two lines.
+        silent: show nothing: another process does.
     """
 
-    def __init__(self, total: int | None, minutes: float | None, start: int, quiet_seconds: float = 10.0) -> None:
-        self.total, self.minutes, self.quiet_seconds = total, minutes, quiet_seconds
+    def __init__(
+        self,
+        total: int | None,
+        minutes: float | None,
+        start: int,
+        quiet_seconds: float = 10.0,
+        silent: bool = False,
+    ) -> None:
+        self.total, self.minutes = total, minutes
+        self.quiet_seconds = math.inf if silent else quiet_seconds
         self.console = Console(file=sys.stderr)
-        self.live = self.console.is_terminal
+        self.live = self.console.is_terminal and not silent
         self.validated = ""
         self._said = time.monotonic()
         self._bar = Progress(

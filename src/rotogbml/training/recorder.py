@@ -13,7 +13,12 @@ from torch import Tensor
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write
-from rotogbml.homogenizer.conflict import by_pair, cosines
+from rotogbml.homogenizer.conflict import Angles, angles, angles_of_gram, by_pair, gramian
+from rotogbml.training.conflicts import Sums, averages, tally
+from rotogbml.training.ranks import ALONE, Ranks
+
+COMPARED = 64
+"""Tasks of a minibatch whose gradients are compared with each other, the first ones: pairs grow with the square."""
 
 KINDS = ("encoder", "feature_before", "feature_after")
 """Gradients whose cosines are logged for each pair of sources."""
@@ -30,28 +35,28 @@ class StepRecord:
     """‖∇_θ L_i‖."""
     omega: list[float]
     encoder: Tensor
-    """[N, P] ∇_θ L_i as it reaches the encoder."""
+    """[N, P] ∇_θ L_i as it reaches the encoder; of several processes, the columns that this one holds."""
     feature_before: Tensor
     """[N, m] feature gradients without γ."""
     feature_after: Tensor
     """[N, m] feature gradients with γ, in the space where γ aligns them."""
     notes: dict[str, float] = field(default_factory=dict)
     """What the learner has to say of its meta-gradients, averaged over tasks."""
-
-    def gradients(self) -> dict[str, Tensor]:
-        """Return the three kinds of gradient that are compared between sources."""
-        return dict(zip(KINDS, (self.encoder, self.feature_before, self.feature_after), strict=True))
+    head: Tensor | None = None
+    """[N, |φ|] ∇_φ L_i; None where nothing of the head is learned."""
 
 
 class Recorder:
     """Averages steps over an interval and appends one line of metrics for each.
 
     Its unfinished interval and the length of the file are part of a checkpoint (``state_dict``), so that a resumed
-    run writes the very bytes of an uninterrupted one.
+    run writes the very bytes of an uninterrupted one. Of several processes the first alone keeps and writes; the others
+    give their share of the cosines of encoder gradients, of which each holds some columns.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ranks: Ranks = ALONE) -> None:
         self.metrics, self.timing = folder / "metrics.jsonl", folder / "timing.jsonl"
+        self.ranks = ranks
         self.bytes = 0
         self._reset()
 
@@ -61,9 +66,14 @@ class Recorder:
         self.by_source: dict[str, dict[str, float]] = {}
         self.by_pair: dict[str, dict[str, tuple[float, int]]] = {}
         self.notes: dict[str, float] = {}
+        self.conflict: Sums = {}
 
     def add(self, record: StepRecord) -> None:
         """Take one step into the running interval."""
+        encoder = self._angles(record.encoder)
+        head = None if record.head is None else self._angles(record.head)
+        if not self.ranks.first:
+            return
         n = len(record.sources)
         self.steps += 1
         self.loss += sum(record.losses) / n
@@ -77,11 +87,25 @@ class Recorder:
                 sums[name] = sums.get(name, 0) + part
         for name, value in record.notes.items():
             self.notes[name] = self.notes.get(name, 0.0) + value
-        for kind, vectors in record.gradients().items():
-            for pair, values in by_pair(cosines(vectors), record.sources).items():
+        features = angles(record.feature_after[:COMPARED]), angles(record.feature_before[:COMPARED])
+        omega, sources = record.omega[:COMPARED], record.sources[:COMPARED]
+        tally(self.conflict, sources, omega, (encoder, None), (head, None), features)
+        compared = {"encoder": encoder, "feature_before": features[1], "feature_after": features[0]}
+        for kind, found in compared.items():
+            for pair, values in by_pair(found.cosine, sources).items():
                 sums = self.by_pair.setdefault(json.dumps(pair), {})
                 total, count = sums.get(kind, (0.0, 0))
                 sums[kind] = (total + sum(values), count + len(values))
+
+    def _angles(self, columns: Tensor) -> Angles:
+        """Return lengths and angles of the tasks' gradients, [N, P]; of several processes each holds some columns.
+
+        A product of two gradients is a sum over columns, so that one number for two tasks is all that travels.
+        """
+        if self.ranks.world == 1:
+            return angles(columns[:COMPARED])
+        gram = gramian(columns[:COMPARED])
+        return angles_of_gram(gram.new_tensor(self.ranks.sum(gram.flatten().tolist())).view_as(gram))
 
     def line(self, step: int, omega: dict[str, float]) -> dict[str, Any]:
         """Return the interval's averages and begin the next one."""
@@ -103,6 +127,7 @@ class Recorder:
             "omega": omega,
             "cosine": mean,
             "pairs": pairs,
+            "conflict": averages(self.conflict),
         }
         if self.notes:
             line["learner"] = {name: value / self.steps for name, value in self.notes.items()}
@@ -121,7 +146,7 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the unfinished interval and the length of the metrics file."""
-        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes")
+        names = ("bytes", "steps", "loss", "accuracy", "by_source", "by_pair", "notes", "conflict")
         return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,11 +170,13 @@ class Recorder:
             raise cannot_write(self.metrics, error) from error
 
     def rewind(self) -> None:
-        """Cut off what stands in the metrics file beyond this recorder's state.
+        """Cut off what stands in the metrics file beyond this recorder's state; the first process does.
 
         Raises:
             RotogbmlError: the file is shorter than that.
         """
+        if not self.ranks.first:
+            return
         length = self.metrics.stat().st_size if self.metrics.exists() else 0
         if length < self.bytes:
             raise RotogbmlError(

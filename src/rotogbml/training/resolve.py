@@ -10,7 +10,7 @@ import typing
 from typing import Any, Literal
 
 from rotogbml import learner_presets, presets
-from rotogbml.config import RunConfig
+from rotogbml.config import HomogenizerConfig, ReweightConfig, RotateConfig, RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.training.assemble import GLYPHS
 
@@ -48,7 +48,7 @@ def resolve(config: RunConfig) -> RunConfig:
     def fill(part: Any, group: str) -> Any:
         return None if part is None else presets.fill(part, group, c.preset, c.shift)
 
-    c = _of_learner(c)
+    c = dataclasses.replace(_of_learner(c), homogenizer=_with_rival(c.homogenizer))
     head = presets.value("head", c.preset, c.shift) if c.head is None else c.head
     if head in presets.TURNING and c.homogenizer is not None and c.homogenizer.rotate is not None:
         rotate = c.homogenizer.rotate
@@ -72,6 +72,24 @@ def resolve(config: RunConfig) -> RunConfig:
         isi=fill(c.isi, "isi"),
         outer=outer,
     )
+
+
+def _with_rival(homogenizer: HomogenizerConfig | None) -> HomogenizerConfig | None:
+    """Return the homogenizer with a rival of ω alone: ω off, and γ too where the user set none of its options.
+
+    Raises:
+        UsageError: an option of ω was set beside a rival.
+    """
+    if homogenizer is None or homogenizer.combine is None:
+        return homogenizer
+    if homogenizer.reweight not in (None, ReweightConfig()):
+        given = next(name for name, value in vars(homogenizer.reweight).items() if value is not None)
+        raise UsageError(
+            f"homogenizer.combine={homogenizer.combine} takes the place of omega, but homogenizer.reweight.{given} is "
+            "set: add --homogenizer.reweight off, or leave combine out"
+        )
+    rotate = None if homogenizer.rotate == RotateConfig() else homogenizer.rotate
+    return dataclasses.replace(homogenizer, reweight=None, rotate=rotate)
 
 
 def _of_learner(c: RunConfig) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import platform
@@ -29,6 +30,7 @@ from rotogbml.config import (
 )
 from rotogbml.errors import UsageError
 from rotogbml.files import cannot_write, write_atomic
+from rotogbml.homogenizer.rivals.rival import SPELT
 from rotogbml.lock import locked
 from rotogbml.sources.packed import PackedSource, pack_digest
 from rotogbml.training.outer import anneals
@@ -121,8 +123,9 @@ class RunFolder:
         parameters: int,
         resume: bool,
         device: str = "cpu",
+        processes: tuple[int, int] = (1, 1),
     ) -> None:
-        """Make the folder this run's, or check that it already is.
+        """Make the folder this run's, or check that it already is; processes are (on this machine, machines).
 
         Raises:
             UsageError: the folder holds something else, another run, or this run on other images.
@@ -153,10 +156,15 @@ class RunFolder:
                     "%s was %s when this run began and is %s now: it goes on, but not to the bit as without a stop",
                     *(name, before[name], now),
                 )
+        devices, nodes = processes
+        several = (f" --devices {devices}" if devices > 1 else "") + (f" --num_nodes {nodes}" if nodes > 1 else "")
         config_path, out = shlex.quote(str(self.config)), shlex.quote(str(self.path))
         record = {
             **{name: before.get(name, now) for name, now in made_with.items()},
-            "command": f"rotogbml train --config {config_path} --threads {threads} --out {out}",
+            "command": f"rotogbml train --config {config_path} --threads {threads}{several} --out {out}",
+            # As it is now: the numbers do not depend on it.
+            "devices": devices,
+            "num_nodes": nodes,
             "parameters": parameters,
             "size": next(iter(sources.values())).size,
             "sources": {name: source.digest for name, source in sorted(sources.items())},
@@ -175,6 +183,8 @@ class RunFolder:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) == errno.ENAMETOOLONG:  # no folder can have it: making it says so
+                return {}
             raise UsageError(f"{self.record} cannot be read ({error}): put it back as it was") from error
 
     def _check_same(self, config: RunConfig, packs: dict[str, str], resume: bool) -> None:
@@ -224,24 +234,27 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
     if h is not None:
         reweight = None if h["reweight"] is None else ReweightConfig(**h["reweight"])
         rotate = None if h["rotate"] is None else RotateConfig(**h["rotate"])
-        h = HomogenizerConfig(reweight, rotate)
+        h = HomogenizerConfig(reweight, rotate, **{name: h[name] for name in h if name not in ("reweight", "rotate")})
     tree["homogenizer"] = h
     return RunConfig(**tree)
 
 
 def method_name(config: RunConfig) -> str:
-    """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + ω + ISI``."""
+    """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + PCGrad``."""
     head = f"{config.head} head" if config.head not in (None, "linear") and config.learner.name != "protomaml" else ""
-    details = ["first order" if config.learner.first_order else "", head]
+    precision = "bf16" if config.encoder.precision == "bf16-mixed" else ""
+    details = ["first order" if config.learner.first_order else "", head, precision]
     said = ", ".join(detail for detail in details if detail)
     name = config.learner.name + (f" ({said})" if said else "")
     h = config.homogenizer
+    rival = None if h is None else h.combine
     on = {
         "ω": h is not None and h.reweight is not None,
+        SPELT.get(str(rival), ""): rival not in (None, "mean"),
         "γ": h is not None and h.rotate is not None,
         "ISI": config.isi is not None,
     }
-    if all(on.values()):
+    if on["ω"] and on["γ"] and on["ISI"]:
         return f"{name} + RotoGBML"
     return " + ".join([name, *(part for part, is_on in on.items() if is_on)])
 

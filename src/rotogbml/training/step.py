@@ -10,78 +10,90 @@
 
 Nothing is computed twice: ω_i scales a finished gradient, γ_i is a constant of the forward pass, and what both
 need to move falls out of the one backward. All parts off, what is left is the plain learner, to the bit.
+
+The tasks may be spread over processes (``parts.ranks``): each adapts to its own, hears the small numbers of all, sums
+its columns of Σ ω_i g_i over all tasks, and moves ψ, ω and γ exactly as the others do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from rotogbml.encoders import update_running
 from rotogbml.encoders.isi import Masks
-from rotogbml.episodes import Episode
+from rotogbml.encoders.norm import Seen
+from rotogbml.episodes import Elsewhere, Episode
 from rotogbml.errors import RotogbmlError
-from rotogbml.homogenizer import Plain, TaskStatistics, pull_back, rotate_features
-from rotogbml.learners import Outcome, Psi, Rotation
+from rotogbml.homogenizer import TaskStatistics, Turn, gramian, pull_back
+from rotogbml.learners import Outcome, Prepared, Psi, Rotation
 from rotogbml.seeds import derive
 from rotogbml.training.assemble import Parts
+from rotogbml.training.ranks import Ranks
 from rotogbml.training.recorder import StepRecord
+from rotogbml.training.told import Told, rows, tell
 
-EXPLODED = 1e6
-"""A query loss beyond this is none that training comes back from, although it may be a number: chance is log n."""
+Mine = dict[int, Episode]
+"""The tasks of this process, by their place in the minibatch."""
 
 
 def meta_step(
     parts: Parts,
     psi: Psi,
     optimizer: torch.optim.Optimizer,
-    episodes: tuple[Episode, ...],
+    episodes: Sequence[Episode | Elsewhere],
     step: int,
 ) -> StepRecord:
     """Move ψ (and α, where the learner has any), ω and γ by one minibatch.
 
     Args:
-        parts: sources, learner, homogenizer, ISI.
+        parts: sources, learner, homogenizer, ISI, processes.
         psi: moved in place.
         optimizer: holds ψ and α.
-        episodes: the N tasks.
+        episodes: the N tasks; those of other processes may stand elsewhere.
         step: names the masks.
 
     Raises:
         RotogbmlError: a loss or gradient is not finite; ψ, ω and γ are as they were before.
     """
-    homogenizer, learner = parts.homogenizer, parts.learner
-    sources = tuple(episode.source for episode in episodes)
+    homogenizer, learner, ranks = parts.homogenizer, parts.learner, parts.ranks
+    sources, n = tuple(episode.source for episode in episodes), len(episodes)
+    mine = {i: episode for i in ranks.share(n) if isinstance(episode := episodes[i], Episode)}
+    moved = [(psi.theta, "theta_gradient"), (psi.phi, "phi_gradient"), (learner.alpha, "alpha_gradient")]
+    moved = [(group, name) for group, name in moved if group]
 
     # for each task: adapt, rotate, one backward
-    gammas, outcomes = _outcomes(parts, psi, episodes, step)
-    _check_finite(parts, outcomes, psi, episodes, step)
-    theta_gradients = torch.stack([_flat(o.theta_gradient) for o in outcomes])  # [N, |θ|]
+    gammas, prepared = _rotations(parts, psi, mine, sources, step)
+    gradients: list[Tensor] = []  # of this process's tasks: [n_r, |θ|], [n_r, |φ|], [n_r, |α|]
+
+    def work() -> list[Told]:
+        outcomes = _outcomes(parts, psi, mine, step, gammas, prepared)
+        gradients.extend(rows([getattr(o, name) for o in outcomes], group) for group, name in moved)
+        return tell(outcomes, gradients[0], lambda j: _where(parts, psi, mine, step, gammas, ranks.share(n)[j]))
+
+    told = ranks.gather(work, n)
+    _check_finite(parts, told, sources, step)
+    columns = ranks.columns(gradients, n)  # of all N tasks: [N, |θ|/W], …
     stats = TaskStatistics(
         sources=sources,
-        losses=torch.stack([o.loss for o in outcomes]),
-        norms=theta_gradients.norm(dim=1, dtype=torch.float64),  # squares of large ones leave float32
-        feature_gradients=torch.stack([o.feature_gradient for o in outcomes]),
+        losses=torch.tensor([t.loss for t in told], dtype=torch.float64),
+        norms=torch.tensor([t.norm for t in told], dtype=torch.float64),
+        feature_gradients=torch.stack([t.feature_gradient for t in told]),
+        gram=_gram(columns[0], ranks) if homogenizer.needs_gram else None,
+        step=step,
     )
 
     # ψ ← Adam(ψ, (1/N) Σ ω_i g_i)
     omega = homogenizer.weights(stats)
-    weigh = None if isinstance(homogenizer, Plain) else omega.to(theta_gradients)
-    groups = [(psi.theta, theta_gradients)]
-    if psi.phi:
-        groups.append((psi.phi, torch.stack([_flat(o.phi_gradient) for o in outcomes])))  # [N, |φ|]
-    if learner.alpha:
-        groups.append((learner.alpha, torch.stack([_flat(o.alpha_gradient) for o in outcomes])))
+    means = homogenizer.combine(columns, omega, stats)
     clamp = parts.config.outer.clamp
-    for group, gradients in groups:
-        mean = gradients.mean(0) if weigh is None else weigh @ gradients / len(episodes)
+    for (group, _), mean in zip(moved, ranks.join(means, [g.shape[1] for g in gradients]), strict=True):
         _assign(group, mean.clamp(-clamp, clamp) if clamp else mean)
     optimizer.step()
-    if any(o.seen for o in outcomes):
-        update_running(learner.network.encoder, [o.seen for o in outcomes])
+    if any(t.seen for t in told):
+        update_running(learner.network.encoder, [_on(parts.device, t.seen) for t in told])
 
     # ω, then γ
     homogenizer.update(stats)
@@ -89,63 +101,84 @@ def meta_step(
     return StepRecord(
         sources=sources,
         losses=stats.losses.tolist(),
-        accuracies=[o.accuracy for o in outcomes],
+        accuracies=[t.accuracy for t in told],
         norms=stats.norms.tolist(),
         omega=omega.tolist(),
-        encoder=theta_gradients,
+        encoder=columns[0],
         feature_before=before,
         feature_after=after,
-        notes={key: sum(o.notes[key] for o in outcomes) / len(outcomes) for key in outcomes[0].notes},
+        notes={key: sum(t.notes[key] for t in told) / n for key in told[0].notes},
+        head=columns[1] if psi.phi else None,
     )
 
 
+def _rotations(
+    parts: Parts, psi: Psi, mine: Mine, sources: Sequence[str], step: int
+) -> tuple[list[Tensor] | None, list[Prepared]]:
+    """Return γ_i of all tasks (None: no rotation), and this process's tasks where γ needed their features first."""
+    homogenizer, learner = parts.homogenizer, parts.learner
+    if not homogenizer.needs_features_first:
+        return homogenizer.rotations(sources), []
+    # γ of this very minibatch needs the features of all its tasks: here all graphs of a process are alive at once.
+    prepared: list[Prepared] = []
+
+    def head_gradients() -> list[Tensor]:
+        prepared.extend(learner.prepare(psi, episode, _masks(parts, step, i)) for i, episode in mine.items())
+        return [learner.head_gradient(task).cpu() for task in prepared]
+
+    told = parts.ranks.gather(head_gradients, len(sources))
+    return homogenizer.fresh_rotations(torch.stack(told)), prepared
+
+
 def _outcomes(
-    parts: Parts, psi: Psi, episodes: tuple[Episode, ...], step: int
-) -> tuple[list[Tensor] | None, list[Outcome]]:
-    """Return γ_i (None: no rotation) and the outcome of each task."""
-    learner, homogenizer = parts.learner, parts.homogenizer
-    drops = _masks(parts, len(episodes), step)
-    if homogenizer.needs_features_first:
-        # γ of this very minibatch needs the features of all its tasks: here N graphs are alive at once.
-        tasks = [learner.prepare(psi, episode, drop) for episode, drop in zip(episodes, drops, strict=True)]
-        gammas = homogenizer.fresh_rotations(torch.stack([learner.head_gradient(task) for task in tasks]))
-        rotations = _rotations(gammas, len(tasks))
-        return gammas, [learner.meta_gradient(psi, task, γ) for task, γ in zip(tasks, rotations, strict=True)]
-    gammas = homogenizer.rotations([episode.source for episode in episodes])
+    parts: Parts, psi: Psi, mine: Mine, step: int, gammas: list[Tensor] | None, prepared: list[Prepared]
+) -> list[Outcome]:
+    """Return the outcome of each task of this process."""
+    learner, support = parts.learner, parts.homogenizer.rotates_support
     outcomes = []
-    for episode, drop, rotate in zip(episodes, drops, _rotations(gammas, len(episodes)), strict=True):
-        task = learner.prepare(psi, episode, drop, rotate if homogenizer.rotates_support else None)
+    for j, (i, episode) in enumerate(mine.items()):
+        rotate = _rotation(gammas, i)
+        if prepared:
+            task = prepared[j]
+        else:
+            task = learner.prepare(psi, episode, _masks(parts, step, i), rotate if support else None)
         outcomes.append(learner.meta_gradient(psi, task, rotate))
         del task  # its graph goes before the next one is built
-    return gammas, outcomes
+    return outcomes
 
 
-def _masks(parts: Parts, n: int, step: int) -> Iterator[Masks | None]:
+def _masks(parts: Parts, step: int, task: int) -> Masks | None:
     """Give each task its own stream of ISI masks, a pure function of (seed, step, task)."""
-    for task in range(n):
-        yield None if parts.isi is None else parts.isi.draw(derive(parts.config.seed, "isi", step, task))
+    return None if parts.isi is None else parts.isi.draw(derive(parts.config.seed, "isi", step, task))
 
 
-def _rotations(gammas: list[Tensor] | None, n: int) -> list[Rotation | None]:
-    return [None] * n if gammas is None else [partial(rotate_features, γ=γ) for γ in gammas]
+def _rotation(gammas: list[Tensor] | None, task: int) -> Rotation | None:
+    return None if gammas is None else Turn(gammas[task])
 
 
 def _feature_gradients(parts: Parts, u: Tensor, gammas: list[Tensor] | None) -> tuple[Tensor, Tensor]:
-    """Return feature gradients without and with γ, in the space where γ is to align them.
+    """Return feature gradients without and with γ, in the space where γ is to align them; those of classes end to end.
 
     ``align="rotated"``: γᵀu → u = ∇_ẑ L.  ``align="shared"``: u → γᵀu, which is what reaches the encoder.
     """
     if gammas is None:
-        return u, u
+        return u.flatten(1), u.flatten(1)
     u = u.to(gammas[0].dtype)
-    pulled = torch.stack([pull_back(u_i, γ) for u_i, γ in zip(u, gammas, strict=True)])
+    pulled = torch.stack([pull_back(u_i, γ) for u_i, γ in zip(u, gammas, strict=True)]).flatten(1)
+    u = u.flatten(1)
     config = parts.config.homogenizer
     rotated = config is not None and config.rotate is not None and config.rotate.align == "rotated"
     return (pulled, u) if rotated else (u, pulled)
 
 
-def _flat(gradients: list[Tensor]) -> Tensor:
-    return torch.cat([g.reshape(-1) for g in gradients])
+def _gram(columns: Tensor, ranks: Ranks) -> Tensor:
+    """Return ⟨g_i, g_j⟩ of encoder gradients, float64 [N, N]: each process adds up the columns that it holds."""
+    gram = gramian(columns)
+    return gram if ranks.world == 1 else gram.new_tensor(ranks.sum(gram.flatten().tolist())).view_as(gram)
+
+
+def _on(device: torch.device, seen: Seen) -> Seen:
+    return {name: [(mean.to(device), variance.to(device)) for mean, variance in each] for name, each in seen.items()}
 
 
 def _assign(group: dict[str, Tensor], flat: Tensor) -> None:
@@ -155,22 +188,18 @@ def _assign(group: dict[str, Tensor], flat: Tensor) -> None:
         p.grad = part.view(p.shape)
 
 
-def _check_finite(parts: Parts, outcomes: list[Outcome], psi: Psi, episodes: tuple[Episode, ...], step: int) -> None:
-    for task, outcome in enumerate(outcomes):
-        gradients = [*outcome.theta_gradient, *outcome.phi_gradient, *outcome.alpha_gradient]
-        finite = all(bool(g.isfinite().all()) for g in [outcome.loss, *gradients])
-        if not finite or float(outcome.loss) > EXPLODED:
-            where = _where(parts, psi, episodes, task, step)
-            raise RotogbmlError(
-                f"the loss of source '{episodes[task].source}' at step {step} is {outcome.loss.item():.3g} and its "
-                f"gradient is {'huge' if finite else 'not finite'}{f' ({where})' if where else ''}: lower "
-                "--learner.inner_lr or --outer.meta_lr; the last checkpoint is kept"
+def _check_finite(parts: Parts, told: list[Told], sources: Sequence[str], step: int) -> None:
+    for each, source in zip(told, sources, strict=True):
+        if each.trouble:
+            raise parts.ranks.shared(
+                RotogbmlError(
+                    f"the loss of source '{source}' at step {step} is {each.trouble}: lower --learner.inner_lr or "
+                    "--outer.meta_lr; the last checkpoint is kept"
+                )
             )
 
 
-def _where(parts: Parts, psi: Psi, episodes: tuple[Episode, ...], task: int, step: int) -> str:
+def _where(parts: Parts, psi: Psi, mine: Mine, step: int, gammas: list[Tensor] | None, task: int) -> str:
     """Return in words which inner step and tensor of a task explode, adapting to it once more, masks and γ alike."""
-    homogenizer, n = parts.homogenizer, len(episodes)
-    gammas = homogenizer.rotations([e.source for e in episodes]) if homogenizer.rotates_support else None
-    drop, rotate = list(_masks(parts, n, step))[task], _rotations(gammas, n)[task]
-    return parts.learner.where_it_explodes(psi, episodes[task], drop, rotate)
+    rotate = _rotation(gammas, task) if parts.homogenizer.rotates_support else None
+    return parts.learner.where_it_explodes(psi, mine[task], _masks(parts, step, task), rotate)

@@ -2,6 +2,9 @@
 
 The state of a run is ψ, Adam, ω and γ, the step, the best validation so far and the unfinished line of metrics.
 Episodes, augmentation and masks are pure functions of (seed, step), so nothing else is needed to go on to the bit.
+
+Of several processes each holds the whole state and takes the same steps; the first alone reads and writes files, looks
+at the clock and speaks. Nothing that is saved knows how many there are.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +24,7 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
 from rotogbml.training.interrupt import Interrupted, Watch
 from rotogbml.training.outer import create_optimizer, set_rate
+from rotogbml.training.prefetch import Prefetch, idle_core
 from rotogbml.training.profile import NO_PROFILE, NoProfile, span
 from rotogbml.training.progress import TrainingProgress
 from rotogbml.training.recorder import Recorder
@@ -46,24 +51,26 @@ class Trainer:
     def __init__(self, parts: Parts, folder: RunFolder) -> None:
         self.parts, self.folder, self.config = parts, folder, parts.config
         self.psi: Psi = parts.learner.network.psi()
+        self.ranks = parts.ranks
         self.optimizer = create_optimizer(self.config.outer, parts.learner, self.psi)
-        self.recorder = Recorder(folder.path)
+        self.recorder = Recorder(folder.path, self.ranks)
         self.told: set[str] = set()
         self.step = 0
         self.best = -math.inf
         self.kept: list[tuple[float, int]] = []
         """Validation accuracy and step of the checkpoints that are kept for an ensemble, the best first."""
         self.seconds = 0.0
-        saved = checkpoint.newest(folder.checkpoints)
-        if saved is None:
-            self.recorder.rewind()
-        else:
-            if saved["format"] < checkpoint.FORMAT:
-                raise UsageError(
-                    f"the run in {folder.path} was begun by an earlier version, whose masks were drawn otherwise: it "
-                    "can be evaluated, but not gone on with. Start in another --out"
-                )
-            self.load_state_dict(saved)
+        saved = self.ranks.agree(self._newest)
+        self.ranks.together(self.recorder.rewind if saved is None else partial(self.load_state_dict, saved))
+
+    def _newest(self) -> dict[str, Any] | None:
+        saved = checkpoint.newest(self.folder.checkpoints)
+        if saved is not None and saved["format"] < checkpoint.FORMAT:
+            raise UsageError(
+                f"the run in {self.folder.path} was begun by an earlier version, whose masks were drawn otherwise: it "
+                "can be evaluated, but not gone on with. Start in another --out"
+            )
+        return saved
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that going on needs."""
@@ -72,10 +79,16 @@ class Trainer:
             "best": self.best,
             "seconds": self.seconds,
             "kept": [list(pair) for pair in self.kept],
+            **self._moved(),
+            "recorder": self.recorder.state_dict(),
+        }
+
+    def _moved(self) -> dict[str, Any]:
+        """Return all that a step moves."""
+        return {
             **self._learned(),
             "optimizer": self.optimizer.state_dict(),
             "homogenizer": self.parts.homogenizer.state_dict(),
-            "recorder": self.recorder.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -84,13 +97,16 @@ class Trainer:
         Raises:
             RotogbmlError: it was made by another configuration.
         """
+        self._take(state)
+        self.recorder.load_state_dict(state["recorder"])
+        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.kept = [(accuracy, step) for accuracy, step in state["kept"]]
+
+    def _take(self, state: dict[str, Any]) -> None:
         for room, group in self.parts.learner.learned().items():
             fill(group, state.get(room, {}), self.folder.checkpoints)
         self.optimizer.load_state_dict(state["optimizer"])
         self.parts.homogenizer.load_state_dict(state["homogenizer"])
-        self.recorder.load_state_dict(state["recorder"])
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
-        self.kept = [(accuracy, step) for accuracy, step in state["kept"]]
 
     def digest(self) -> str:
         """Return a digest of weights, Adam, ω, γ and metrics: what two equal runs share, and no clock."""
@@ -105,15 +121,17 @@ class Trainer:
             Interrupted: a signal came; the state is saved.
             RotogbmlError: a loss is not finite, or memory or disk are full; the last checkpoint is kept.
         """
-        c, outer = self.config, self.config.outer
+        c, outer, ranks = self.config, self.config.outer, self.ranks
         began, saved_at, logged_at = time.monotonic() - self.seconds, time.monotonic(), (self.step, time.monotonic())
-        shown = TrainingProgress(c.steps, c.minutes, self.step)
-        with Watch() as watch, shown, saying_what_to_lower(LOWER), profile:
+        shown = TrainingProgress(c.steps, c.minutes, self.step, silent=not ranks.first)
+        draw = partial(self.parts.sampler.batch, tasks=ranks.share(c.episodes.tasks_per_batch))
+        ahead = Prefetch(draw, idle_core(self.parts.device, ranks.world), c.steps)
+        with Watch() as watch, shown, saying_what_to_lower(LOWER), ahead, profile:
             if self.step == 0:  # whatever happens from here on, there is a checkpoint
                 self.save()
             while not self._done():
                 with span("data"):
-                    episodes = tuple(e.to(self.parts.device) for e in self.parts.sampler.batch(self.step))
+                    episodes = tuple(e.to(self.parts.device) for e in ahead(self.step))
                 progress = self._progress()
                 set_rate(self.optimizer, outer, self.parts.learner, progress)
                 record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
@@ -122,34 +140,44 @@ class Trainer:
                 self.recorder.add(record)
                 profile.step()
                 now = time.monotonic()
-                self.seconds = now - began
+                heard = ranks.each([watch.stop, now - began, now - saved_at > outer.checkpoint_seconds])
+                stop, self.seconds, due = any(asked for asked, *_ in heard), heard[0][1], heard[0][2]
 
                 rate = (self.step - logged_at[0]) * c.episodes.tasks_per_batch / max(now - logged_at[1], 1e-9)
                 loss, accuracy = (sum(values) / len(values) for values in (record.losses, record.accuracies))
                 if self.step % outer.log_every == 0 or self._done():
-                    line = self.recorder.line(self.step, self.parts.homogenizer.omega())
-                    self.recorder.write(line)
-                    self.recorder.time(self.step, self.seconds, rate)
+                    loss, accuracy = ranks.agree(partial(self._log, rate))
                     logged_at = (self.step, now)
-                    loss, accuracy = line["loss"], line["accuracy"]
                 shown.update(self.step, loss, accuracy, rate, self.seconds, self._left(rate))
 
                 if self.parts.validation and (self.step % outer.validate_every == 0 or self._done()):
                     shown.validation(*self.validate())
                     self.save()
                     saved_at = time.monotonic()
-                elif time.monotonic() - saved_at > outer.checkpoint_seconds:
+                elif due:
                     self.save()
                     saved_at = time.monotonic()
 
-                if watch.stop and not self._done():
+                if stop and not self._done():
                     self.save()
-                    raise Interrupted(f"stopped at step {self.step}, saved: run the same command again to go on")
+                    raise ranks.shared(
+                        Interrupted(f"stopped at step {self.step}, saved: run the same command again to go on")
+                    )
         self.save()
+
+    def _log(self, rate: float) -> tuple[float, float]:
+        """Write a line of metrics and one of timing; return the interval's mean loss and accuracy."""
+        line = self.recorder.line(self.step, self.parts.homogenizer.omega())
+        self.recorder.write(line)
+        self.recorder.time(self.step, self.seconds, rate)
+        return line["loss"], line["accuracy"]
 
     def validate(self) -> tuple[float, float]:
         """Validate, write the line, keep ψ as ``best.pt`` if it is the best yet; return mean and 95 % half width."""
-        mean, ci95, by_source = self.parts.validation(self.parts.learner, self.psi)
+        found = self.parts.validation(self.parts.learner, self.psi, self.ranks)
+        return self.ranks.agree(partial(self._validated, *found))
+
+    def _validated(self, mean: float, ci95: float, by_source: dict[str, float]) -> tuple[float, float]:
         better = mean > self.best
         if better:
             self.best = mean
@@ -170,10 +198,32 @@ class Trainer:
 
     def save(self) -> None:
         """Write ``last.pt``; the one before becomes ``previous.pt``. What it says of the metrics is on disk by then."""
+        self._align()
+        self.ranks.agree(self._save)
+
+    def _save(self) -> None:
         self.recorder.sync()
         checkpoint.save(self.folder.checkpoints / "last.pt", self.state_dict(), keep_previous=True)
         if not self.parts.validation:  # without validation the latest is the best there is
             self._save_best()
+
+    def _align(self) -> None:
+        """Take process 0's numbers where those of another one have come to differ: processors of other kinds do that.
+
+        Of processors of one kind they are equal to the bit.
+        """
+        if self.ranks.world == 1:
+            return
+        digests = self.ranks.gather(lambda: [checkpoint.digest(self._moved())], self.ranks.world)
+        if len(set(digests)) > 1:
+            if self.ranks.first and "apart" not in self.told:
+                log.warning(
+                    "step %d: process %d rounds otherwise than process 0; at each checkpoint process 0's numbers are "
+                    "taken, so that this run depends on when it is saved",
+                    *(self.step, next(i for i, digest in enumerate(digests) if digest != digests[0])),
+                )
+            self.told.add("apart")
+            self._take(self.ranks.agree(self._moved))
 
     def _save_best(self) -> None:
         checkpoint.save(self.folder.checkpoints / "best.pt", {"step": self.step, **self._learned()})
@@ -203,6 +253,8 @@ class Trainer:
 
     def _tell_solver(self, notes: dict[str, float]) -> None:
         """Say once that conjugate gradient does not converge, or meets negative curvature."""
+        if not self.ranks.first:
+            return
         if notes.get("cg_negative_curvature") and "curvature" not in self.told:
             self.told.add("curvature")
             log.warning(

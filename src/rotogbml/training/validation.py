@@ -11,6 +11,7 @@ from torch import Tensor
 from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.errors import RotogbmlError
 from rotogbml.learners import Learner, Psi, accuracy
+from rotogbml.training.ranks import ALONE, Ranks
 
 
 def mean_ci95(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
@@ -61,11 +62,14 @@ class Validation:
         """Whether there is anything to validate on."""
         return bool(self.samplers)
 
-    def __call__(self, learner: Learner, psi: Psi) -> tuple[float, float, dict[str, float]]:
-        """Return mean accuracy, its 95 % half width, and the mean of each source."""
-        scores = {
-            name: accuracies(learner, psi, (sampler.batch(i)[0] for i in range(self.each)))
-            for name, sampler in self.samplers.items()
-        }
-        mean, ci95 = mean_ci95(np.concatenate(list(scores.values())))
-        return mean, ci95, {name: float(values.mean()) for name, values in scores.items()}
+    def __call__(self, learner: Learner, psi: Psi, ranks: Ranks = ALONE) -> tuple[float, float, dict[str, float]]:
+        """Return mean accuracy, its 95 % half width, and the mean of each source; processes share the episodes."""
+        asked = [(sampler, i) for sampler in self.samplers.values() for i in range(self.each)]
+
+        def work() -> list[float]:
+            mine = (asked[k] for k in ranks.share(len(asked)))
+            return accuracies(learner, psi, (sampler.batch(i)[0] for sampler, i in mine)).tolist()
+
+        scores = np.array(ranks.gather(work, len(asked))).reshape(len(self.samplers), self.each)
+        mean, ci95 = mean_ci95(scores.reshape(-1))
+        return mean, ci95, {name: float(row.mean()) for name, row in zip(self.samplers, scores, strict=True)}

@@ -1,14 +1,11 @@
-"""``rotogbml train``: from packs to a run folder."""
+"""``rotogbml train``: from packs to a run folder, in one process or in several."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from lightning_fabric import Fabric
 
 from rotogbml import presets
 from rotogbml.config import (
@@ -23,28 +20,12 @@ from rotogbml.config import (
 )
 from rotogbml.encoders import give_encoder
 from rotogbml.errors import UsageError
-from rotogbml.memory import keep_freed_memory, saying_what_to_lower
-from rotogbml.training import checkpoint
-from rotogbml.training.assemble import Parts, assemble, default_holdout
-from rotogbml.training.dry_run import dry_run as measure
-from rotogbml.training.profile import NO_PROFILE, Profile
-from rotogbml.training.progress import clock
+from rotogbml.training.assemble import default_holdout
+from rotogbml.training.crew import Crew
+from rotogbml.training.place import beside, find, on_this_machine
 from rotogbml.training.resolve import resolve
-from rotogbml.training.run import RunFolder, method_name
-from rotogbml.training.trainer import LOWER, Trainer
-
-
-@dataclass(frozen=True)
-class TrainReport:
-    """What came of a run."""
-
-    out: str
-    steps: int
-    seconds: float
-    best_validation: float | None
-    """Mean accuracy, 0 … 1, or None without validation classes."""
-    digest: str
-    """SHA-256 of weights, optimizer, ω, γ and metrics; empty for a dry run."""
+from rotogbml.training.run import RunFolder
+from rotogbml.training.work import Job, TrainReport, carry_out
 
 
 def train(
@@ -60,6 +41,8 @@ def train(
     dry_run: bool = False,
     profile: bool = False,
     threads: int | None = None,
+    devices: int | Literal["auto"] | None = None,
+    num_nodes: int = 1,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
     episodes: EpisodeConfig = EpisodeConfig(),  # noqa: B008 (a frozen default would lose its type on the command line)
     encoder: EncoderConfig = EncoderConfig(),  # noqa: B008
@@ -83,7 +66,12 @@ def train(
         resume: ``auto`` goes on if there is something to go on from, ``true`` insists, ``false`` refuses.
         dry_run: Build everything, try three steps, print parameters, peak memory and time, write nothing.
         profile: Record three steps after two: a trace and a table of where their time went, in RUN/profile.
-        threads: Processor threads; those of the run that goes on, else all cores, where not given.
+        threads: Processor threads of each process; those of the run that goes on, else all cores, shared out among the
+            processes of a machine, where not given.
+        devices: Processes on this machine that share the tasks of a minibatch (GPUs, with cuda); those of the run that
+            goes on, else 1, where not given; auto is one for each task, as far as cores (or GPUs) go. Under torchrun
+            and Slurm leave it out.
+        num_nodes: Machines; under torchrun and Slurm leave it out.
         accelerator: Where it computes; ``auto`` takes a CUDA GPU if there is one, else the CPU. Resuming to the bit
             is tested on the CPU.
         episodes: What a task is and how minibatches are mixed.
@@ -126,85 +114,33 @@ def train(
     go_on = {"auto": "auto", "true": "true", "false": "false"}.get(str(resume).lower())
     if go_on is None:
         raise UsageError(f"resume cannot be '{resume}': there are auto, true, false")
-    folder = RunFolder(Path(out))
-    keep_freed_memory()
-    device = computing(threads, accelerator, folder)
-    with saying_what_to_lower(LOWER):
-        parts = assemble(config, device)
-        if dry_run:
-            return TrainReport("", 0, measure(parts), None, "")
-        if go_on == "true" and not any(folder.checkpoints.glob("*.pt")):
-            raise UsageError(
-                f"--resume true, but there is no checkpoint in {folder.checkpoints}: leave --resume out to start"
-            )
-        with folder.held():
-            return _run(parts, folder, go_on, profile)
+    job = Job(config, str(out), go_on, dry_run, profile, threads, _accelerator(accelerator))
+    if devices is None:
+        devices = RunFolder(Path(out)).read_record().get("devices")
+    place = find(devices, num_nodes, config.episodes.tasks_per_batch, job.accelerator)
+    if place.started_by != "rotogbml":
+        return carry_out(job, place)
+    if config.encoder.name.startswith("given:"):
+        raise UsageError(
+            "an encoder that is given as a module stays in the process that it was given to: take --devices 1, or name "
+            "what builds it (encoder package.module:factory)"
+        )
+    with on_this_machine(place), Crew("rotogbml.training.work:carry_out", job, beside(place), place.world):
+        return carry_out(job, place)
 
 
-def computing(threads: int | None, accelerator: str, folder: RunFolder) -> torch.device:
-    """Settle threads and device, and return the device.
+def _accelerator(wanted: str) -> Literal["cpu", "cuda"]:
+    """Return what computes.
 
     Raises:
-        UsageError: there is no such device, or no such number of threads.
+        UsageError: there is no such device.
     """
-    threads = folder.read_record().get("threads") if threads is None else threads
-    if threads is not None:
-        if threads < 1:
-            raise UsageError(f"threads is {threads}: give at least 1, or leave it out to use all cores")
-        torch.set_num_threads(threads)
-    if accelerator == "auto":  # named, since fabric's own choice may be a device without float64
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    if accelerator == "cuda":
+    if wanted == "auto":  # named, since fabric's own choice may be a device without float64
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda":
         if not torch.cuda.is_available():
             raise UsageError(
                 "accelerator is cuda, but torch sees no such GPU here: leave --accelerator out, or take cpu"
             )
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    fabric = Fabric(accelerator=accelerator, devices=1)
-    fabric.launch()
-    return fabric.device
-
-
-def _run(parts: Parts, folder: RunFolder, resume: str, profile: bool) -> TrainReport:
-    """Claim the folder, train, say what came of it."""
-    config = parts.config
-    saved = checkpoint.newest(folder.checkpoints, tell=False)  # the trainer tells
-    if saved is not None and config.steps is not None and config.steps < saved["step"]:
-        raise UsageError(
-            f"{folder.path} is at step {saved['step']} already, --steps {config.steps} is less: "
-            "give more, or choose another --out"
-        )
-    learned = [*parts.learner.network.psi().tensors(), *parts.learner.alpha.values()]
-    parameters = sum(p.numel() for p in learned)
-    folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type)
-    trainer = Trainer(parts, folder)
-    _announce(parts, trainer.step)
-    trainer.fit(Profile(folder.path / "profile") if profile else NO_PROFILE)
-    best = trainer.best if math.isfinite(trainer.best) else None
-    digest = trainer.digest()
-    said = "no validation classes" if best is None else f"best validation {best:.1%}"
-    print(f"{trainer.step} steps in {clock(trainer.seconds)}, {said}, digest {digest[:16]}: {folder.path}")
-    return TrainReport(str(folder.path), trainer.step, trainer.seconds, best, digest)
-
-
-def _announce(parts: Parts, start: int) -> None:
-    """Say what is trained on what, before it starts."""
-    c = parts.config
-    classes = sum(len(s.classes_of("train")) for s in parts.sources.values())
-    length = f"{c.steps} steps" if c.steps is not None else f"{c.minutes:g} minutes"
-    k = c.episodes.k_shot
-    shots = k if isinstance(k, int) else f"{k[0]} to {k[1]}"
-    encoder = c.encoder.name if ":" in c.encoder.name else f"{c.encoder.name}-{c.encoder.width}"
-    print(
-        f"{method_name(c)}, {encoder}, {c.episodes.n_way}-way {shots}-shot, "
-        f"N = {c.episodes.tasks_per_batch}, norm {parts.learner.network.encoder.norm}, seed {c.seed}: {length}"
-        + (f" from step {start}" if start else "")
-    )
-    print(f"training sources ({classes} classes): {', '.join(parts.sources)}")
-    without = [name for name in parts.sources if name not in parts.validation.samplers]
-    if parts.validation and without:
-        print(f"validated on all of them but {', '.join(without)}: too few validation classes there")
-    if not parts.validation:
-        print("no validation: no source has enough validation classes, so the latest state counts as the best")
-    if c.holdout:
-        print(f"held out: {', '.join(c.holdout)}", flush=True)
+        return "cuda"
+    return "cpu"

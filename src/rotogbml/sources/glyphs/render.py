@@ -27,12 +27,17 @@ def images(classes: dict[str, list[str]], script: str, size: int, per_class: int
 
     ``classes`` maps a character to the faces that draw it (``shapes.choose``); the faces are dealt out evenly.
     """
+    drawn = coverage(classes, script, size, per_class, seed)
+    return paint(drawn, look(script, seed), numpy_generator(seed, "glyphs", script, "paint"))
+
+
+def coverage(classes: dict[str, list[str]], script: str, size: int, per_class: int, seed: int) -> np.ndarray:
+    """Return where the ink of those same images is: float32 [len(classes) * per_class, size, size] in 0..1."""
     rng = numpy_generator(seed, "glyphs", script, "shapes")
-    coverage = np.concatenate(
+    drawn = np.concatenate(
         [_class_coverage(character, faces, size, per_class, rng) for character, faces in classes.items()]
     )
-    coverage = _shrunk(_thickened(coverage, rng.random((len(coverage), 1, 1), dtype=np.float32)))
-    return paint(coverage, look(script, seed), numpy_generator(seed, "glyphs", script, "paint"))
+    return _shrunk(_thickened(drawn, rng.random((len(drawn), 1, 1), dtype=np.float32)))
 
 
 def _class_coverage(
