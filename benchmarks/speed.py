@@ -177,11 +177,10 @@ def main() -> None:
         take()
         speed.save()
         say(f"{name} took {time.monotonic() - began:.0f} s")
-    step = RESULTS / "step.json"
-    told = json.loads(step.read_text(encoding="utf-8")) if step.exists() else {}
+    others = targets.read_others(RESULTS)
     if "growth" in speed.record:
         say("\n" + growth_table(speed.record))
-    say("\n" + targets.table(speed.record, told))
+    say("\n" + targets.table(speed.record, others))
 
 
 if __name__ == "__main__":
