@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.ways import OURS, Row, rows
@@ -15,21 +14,30 @@ from benchmarks.worker import Worker, WorkerError
 Say = Callable[[str], None]
 
 
-@dataclass
 class Runner:
-    """The processes of one row, and what their steps were."""
+    """The processes of one row, and what their steps were.
 
-    workers: list[Worker]
-    shares: list[list[int] | None]
-    answers: list[dict[str, Any]]
+    Args:
+        work: the step.
+        name: the row's.
+        row: the row.
+        threads: of its one process; None leaves torch's default.
+    """
 
-    @classmethod
-    def start(cls, work: Work, name: str, row: Row, threads: int | None = None) -> Runner:
-        """Start them, without waiting until they are ready."""
-        if row.processes == 1:
-            return cls([Worker(work, name, threads=threads)], [None], [])
-        shares: list[list[int] | None] = [list(range(i, work.tasks, row.processes)) for i in range(row.processes)]
-        return cls([Worker(work, name, share, threads=1) for share in shares], shares, [])
+    def __init__(self, work: Work, name: str, row: Row, threads: int | None = None) -> None:
+        self.work, self.name, self.row = work, name, row
+        self.shares: list[list[int] | None] = [None]
+        self.threads = threads
+        if row.processes > 1:
+            self.shares = [list(range(i, work.tasks, row.processes)) for i in range(row.processes)]
+            self.threads = 1
+        self.workers: list[Worker] = []
+        self.answers: list[dict[str, Any]] = []
+        self.base_mb, self.cores = 0.0, 0
+
+    def start(self) -> None:
+        """Start the processes, without waiting until they are ready."""
+        self.workers = [Worker(self.work, self.name, share, self.threads) for share in self.shares]
 
     def step(self, i: int) -> dict[str, Any]:
         """Take step i and return what it took: the clock until the last process is done, the sum of all else."""
@@ -45,6 +53,8 @@ class Runner:
         """Wait until they are ready, then take a step of one task each: it loads and plans what a first step does."""
         for worker in self.workers:
             worker.ready()
+        self.base_mb = sum(worker.base["base_mb"] for worker in self.workers)
+        self.cores = sum(worker.base["threads"] for worker in self.workers)
         for worker, share in zip(self.workers, self.shares, strict=True):
             worker.send({"step": 0, "tasks": [0] if share is None else share[:1]})
         for worker in self.workers:
@@ -54,6 +64,7 @@ class Runner:
         """End the processes."""
         for worker in self.workers:
             worker.close()
+        self.workers = []
 
 
 def measure(
@@ -63,6 +74,7 @@ def measure(
     only: Sequence[str] | None = None,
     threads: int | None = None,
     clock: str = "seconds",
+    lean: bool = False,
 ) -> dict[str, Any]:
     """Return rows and what was skipped, and why.
 
@@ -75,6 +87,7 @@ def measure(
         only: names of ways; None: all.
         threads: of a row's one process; None leaves torch's default.
         clock: what counts as time: ``seconds``, or ``cpu`` for processor time, where a machine has other work too.
+        lean: ways that keep their memory live for one round only, so that theirs is not held all at once.
     """
     runners: dict[str, Runner] = {}
     skipped: dict[str, str] = {}
@@ -99,19 +112,29 @@ def measure(
             if row.missing():
                 leave_out(name, row.missing())
                 continue
-            runners[name] = Runner.start(work, name, row, threads)
-        attempt(lambda runner: runner.warm())
+            runners[name] = Runner(work, name, row, threads)
+        lasting = [runner for runner in runners.values() if not (lean and runner.row.keeps)]
+        for runner in lasting:
+            runner.start()  # all load at once
+        attempt(lambda runner: runner.warm() if runner in lasting else None)
+
+        def turn(runner: Runner, i: int) -> None:
+            if runner not in lasting:
+                runner.start()
+                runner.warm()
+            runner.answers.append(runner.step(i))
+            if runner not in lasting:
+                runner.close()
+
         for i in range(1, rounds + 1):
-            attempt(lambda runner, i=i: runner.answers.append(runner.step(i)), backwards=i % 2 == 0)
+            attempt(lambda runner, i=i: turn(runner, i), backwards=i % 2 == 0)
             say(f"  round {i}/{rounds}: " + ", ".join(f"{n} {r.answers[-1][clock]:.2f}" for n, r in runners.items()))
-        base = {name: sum(w.base["base_mb"] for w in runner.workers) for name, runner in runners.items()}
-        threads = {name: runner.workers[0].base["threads"] for name, runner in runners.items()}
         if OURS not in runners:
             return {"rounds": rounds, "rows": {}, "skipped": skipped}
         reference = [a[clock] for a in runners[OURS].answers]
         found = {name: _row(runner.answers, reference, clock) for name, runner in runners.items()}
         for name, row in found.items():
-            row |= {"base_mb": base[name], "cores": threads[name] * len(runners[name].workers)}
+            row |= {"base_mb": runners[name].base_mb, "cores": runners[name].cores}
         return {"rounds": rounds, "rows": found, "skipped": skipped}
     finally:
         for runner in runners.values():

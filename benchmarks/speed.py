@@ -50,6 +50,8 @@ ROUNDS = {
 }
 QUICK = {"W1": 1, "W3": 2}
 """Rounds of each work."""
+HEAVY = ("W2",)
+"""Works whose ways would hold more memory together than a machine may have."""
 FEW = (OURS, PAIR, PLAIN, PLAIN_KEEPS)
 """Ways where not all are asked for: of W4, and of W1 where it is quick."""
 
@@ -114,7 +116,7 @@ class Speed:
         work = WORKS[name]
         few = FEW if name.startswith("W4") or (self.quick and name == "W1") else None
         load = os.getloadavg()[0]
-        found = measure(work, rounds, say, few, **self.how)
+        found = measure(work, rounds, say, few, lean=name in HEAVY, **self.how)
         found |= {"said": work.said(), "flops": count_flops(work, PLAIN), "load": load}
         self.record.setdefault("works", {})[name] = found
         say("\n" + work_table(self.record, name) + "\n")
@@ -175,11 +177,10 @@ def main() -> None:
         take()
         speed.save()
         say(f"{name} took {time.monotonic() - began:.0f} s")
-    step = RESULTS / "step.json"
-    told = json.loads(step.read_text(encoding="utf-8")) if step.exists() else {}
+    others = targets.read_others(RESULTS)
     if "growth" in speed.record:
         say("\n" + growth_table(speed.record))
-    say("\n" + targets.table(speed.record, told))
+    say("\n" + targets.table(speed.record, others))
 
 
 if __name__ == "__main__":

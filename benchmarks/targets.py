@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.ways import OURS, PAIR, PLAIN
 
 Record = dict[str, Any]
+Others = dict[str, Record]
+"""The records of other benchmarks, by the names of ``OTHERS``; empty where there is none."""
+OTHERS = ("step", "data", "evaluation")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Target:
         bar: the number to reach.
         least: whether the number is to be at least the bar; else at most.
         unit: ``×`` or ``%``.
-        find: takes it from the record of ``benchmarks.speed`` (and that of ``benchmarks.step``); KeyError: not there.
+        find: takes it from the record of ``benchmarks.speed``, or from another; KeyError: not there.
         command: what measures it, where ``benchmarks.speed`` does not.
     """
 
@@ -39,7 +44,7 @@ class Target:
     bar: float
     least: bool
     unit: str
-    find: Callable[[Record, Record], Measured]
+    find: Callable[[Record, Others], Measured]
     command: str = ""
 
     def shown_bar(self) -> str:
@@ -53,10 +58,10 @@ class Target:
         return ("met" if met else "**missed**") + (", the bar lies in the range" if close else "")
 
 
-def faster(work: str, way: str, ours: str = OURS) -> Callable[[Record, Record], Measured]:
+def faster(work: str, way: str, ours: str = OURS) -> Callable[[Record, Others], Measured]:
     """How many times as long as ours a way takes."""
 
-    def find(record: Record, _: Record) -> Measured:
+    def find(record: Record, _: Others) -> Measured:
         rows = record["works"][work]["rows"]
         row, by = rows[way], 1.0 if ours == OURS else rows[ours]["ratio"]
         return Measured(row["ratio"] / by, row["ratio_low"] / by, row["ratio_high"] / by)
@@ -64,10 +69,10 @@ def faster(work: str, way: str, ours: str = OURS) -> Callable[[Record, Record], 
     return find
 
 
-def share_of_peak(work: str, way: str = OURS) -> Callable[[Record, Record], Measured]:
+def share_of_peak(work: str, way: str = OURS) -> Callable[[Record, Others], Measured]:
     """Per cent of the machine's peak of float32 convolution."""
 
-    def find(record: Record, _: Record) -> Measured:
+    def find(record: Record, _: Others) -> Measured:
         row = record["works"][work]["rows"][way]
         peak = 1e9 * record["peak"][str(row["cores"])]["peak"]
         at_peak = 100 * record["works"][work]["flops"] / peak
@@ -76,10 +81,10 @@ def share_of_peak(work: str, way: str = OURS) -> Callable[[Record, Record], Meas
     return find
 
 
-def memory(work: str, way: str) -> Callable[[Record, Record], Measured]:
+def memory(work: str, way: str) -> Callable[[Record, Others], Measured]:
     """Our peak of resident memory over a way's."""
 
-    def find(record: Record, _: Record) -> Measured:
+    def find(record: Record, _: Others) -> Measured:
         rows = record["works"][work]["rows"]
         ratio = rows[OURS]["peak_mb"] / rows[way]["peak_mb"]
         return Measured(ratio, ratio, ratio)
@@ -87,22 +92,27 @@ def memory(work: str, way: str) -> Callable[[Record, Record], Measured]:
     return find
 
 
-def more_than_plain(variant: str) -> Callable[[Record, Record], Measured]:
+def more_than_plain(variant: str) -> Callable[[Record, Others], Measured]:
     """Per cent that a variant of ``benchmarks.step`` takes longer than the plain learner."""
 
-    def find(_: Record, step: Record) -> Measured:
-        row = step["table"][variant]
+    def find(_: Record, others: Others) -> Measured:
+        row = others["step"]["table"][variant]
         return Measured(*(100 * (row[key] - 1) for key in ("ratio", "low", "high")))
 
     return find
 
 
-def data_share(record: Record, _: Record) -> Measured:
-    """Per cent of a plain step that the training loop waits for its tasks."""
-    seconds = record["where"]["plain"]["seconds"]
-    rest = sum(value for family, value in seconds.items() if family not in ("data", "validation", "saving"))
-    share = 100 * seconds["data"] / rest
-    return Measured(share, share, share)
+def data_inline(_: Record, others: Others) -> Measured:
+    """Per cent that a plain step of W1 takes longer when it draws and augments its own tasks."""
+    threads = others["data"]["cores"]
+    row = others["data"][f"84 px, {threads} threads"]["table"]["closer-look, inline"]
+    return Measured(*(100 * (row[key] - 1) for key in ("ratio", "low", "high")))
+
+
+def evaluation(_: Record, others: Others) -> Measured:
+    """How many times as long the naive loop takes for a test episode of MAML."""
+    row = others["evaluation"]["table"]["MAML, 84 px"]["graph"]
+    return Measured(row["ratio"], row["low"], row["high"])
 
 
 _STEP = "python -m benchmarks.step"
@@ -122,17 +132,18 @@ TARGETS = [
     Target("W1, memory", PLAIN, 1.0, False, "×", memory("W1", PLAIN)),
     Target("ω + γ", "step without", 2, False, "%", more_than_plain("ω + γ, support too (default)"), _STEP),
     Target("ISI, 2 layers", "step without", 15, False, "%", more_than_plain("ISI, 2 layers"), _STEP),
-    Target("data", "step without", 3, False, "%", data_share),
+    Target("data, drawn and augmented inline", "step without", 3, False, "%", data_inline, "python -m benchmarks.data"),
+    Target("600 test episodes of MAML, 84 px", "naive loop", 3, True, "×", evaluation, "python -m benchmarks.evaluation"),
 ]
 
 
-def table(record: Record, step: Record) -> str:
+def table(record: Record, others: Others) -> str:
     """Return the targets as a Markdown table."""
     lines = ["| work | against | target | measured | range | |", "|---|---|---:|---:|---:|---|"]
     for target in TARGETS:
         start = f"| {target.work} | {target.against} | {target.shown_bar()} |"
         try:
-            found = target.find(record, step)
+            found = target.find(record, others)
         except KeyError:
             again = f" by `{target.command}`" if target.command else ""
             lines.append(f"{start} | | not measured{again} |")
@@ -141,3 +152,9 @@ def table(record: Record, step: Record) -> str:
         spread = "" if once else f"{found.low:.2f}–{found.high:.2f}"
         lines.append(f"{start} {found.value:.2f} {target.unit} | {spread} | {target.verdict(found)} |")
     return "\n".join(lines)
+
+
+def read_others(results: Path) -> Others:
+    """Return the records of other benchmarks that lie in a folder."""
+    paths = {name: results / f"{name}.json" for name in OTHERS}
+    return {name: json.loads(p.read_text(encoding="utf-8")) if p.exists() else {} for name, p in paths.items()}

@@ -22,8 +22,8 @@ from typing import Any, Self
 from benchmarks.work import Work
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 300.0
-"""Seconds after which a step is given up."""
+PATIENCE = 1800.0
+"""Seconds after which a step is given up: a machine may be very busy."""
 
 
 class WorkerError(Exception):

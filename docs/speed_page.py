@@ -1,6 +1,7 @@
 """Print docs/speed.md, made from what was measured: ``python docs/speed_page.py [--write]``.
 
-All its numbers, and the sentences that depend on them, come from ``benchmarks/results/speed.json`` and ``step.json``.
+All its numbers, and the sentences that depend on them, come from ``benchmarks/results``: ``speed.json``, and
+``step.json``, ``data.json``, ``evaluation.json`` where they are.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ Record = dict[str, Any]
 PAGE = ROOT / "docs" / "speed.md"
 
 
-def load(name: str) -> Record:
-    """Return a record of ``benchmarks/results``, empty where there is none."""
-    path = ROOT / "benchmarks" / "results" / name
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+def load() -> tuple[Record, targets.Others]:
+    """Return the record of ``benchmarks.speed`` and those of other benchmarks."""
+    results = ROOT / "benchmarks" / "results"
+    return json.loads((results / "speed.json").read_text(encoding="utf-8")), targets.read_others(results)
 
 
-def page(record: Record, step: Record) -> str:
+def page(record: Record, others: targets.Others) -> str:
     """Return the page."""
     c = record["conditions"]
     sections = [
@@ -40,7 +41,7 @@ benchmarks.speed --quick` shows the outline in two minutes. Here: {c["processor"
         _how(record),
         f"""## What was to be reached
 
-{targets.table(record, step)}
+{targets.table(record, others)}
 
 A ratio says how many times as long as ours the other takes: the median over rounds, and their range.""",
         "## The works",
@@ -164,7 +165,7 @@ def main() -> None:
     """Print the page, or write it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--write", action="store_true", help="write docs/speed.md")
-    made = page(load("speed.json"), load("step.json"))
+    made = page(*load())
     if parser.parse_args().write:
         PAGE.write_text(made, encoding="utf-8")
     else:

@@ -44,8 +44,8 @@ def test_targets_are_met_or_missed_by_what_was_measured() -> None:
     row = {"ratio": 4.0, "ratio_low": 3.0, "ratio_high": 5.0, "seconds": 1.0, "low": 0.9, "high": 1.2, "cores": 2}
     rows = {way: {**row, "peak_mb": 100.0} for way in (ways.OURS, ways.PAIR, *targets.PEERS)}
     record = {"works": {"W1": {"rows": rows, "flops": 2e11}}, "peak": {"2": {"peak": 400.0}}}
-    step = {"table": {"ISI, 2 layers": {"ratio": 1.2, "low": 1.18, "high": 1.3}}}
-    table = targets.table(record, step)
+    others = {"step": {"table": {"ISI, 2 layers": {"ratio": 1.2, "low": 1.18, "high": 1.3}}}}
+    table = targets.table(record, others)
     assert "| W1 | higher | ≥ 3.5 × | 4.00 × | 3.00–5.00 | met, the bar lies in the range |" in table
     assert "| W1 | peak of f32 convolution | ≥ 60 % | 50.00 % | 41.67–55.56 | **missed** |" in table
     assert "| W1, memory | plain loop | ≤ 1 × | 1.00 × |  | met |" in table

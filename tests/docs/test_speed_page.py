@@ -19,11 +19,11 @@ def made() -> dict[str, Any]:
 
 def test_the_page_is_made_of_the_numbers(made: dict[str, Any]) -> None:
     page = (DOCS / "speed.md").read_text(encoding="utf-8")
-    assert page == made["page"](made["load"]("speed.json"), made["load"]("step.json"))
+    assert page == made["page"](*made["load"]())
 
 
 def test_what_was_not_measured_is_left_out(made: dict[str, Any]) -> None:
-    page = made["page"]({"conditions": made["load"]("speed.json")["conditions"]}, {})
+    page = made["page"]({"conditions": made["load"]()[0]["conditions"]}, {})
     assert "not checked" in page
     assert "| not measured |" in page
     for section in ("## Growth", "## Roofline", "## Where", "### W1"):
