@@ -133,7 +133,9 @@ TARGETS = [
     Target("ω + γ", "step without", 2, False, "%", more_than_plain("ω + γ, support too (default)"), _STEP),
     Target("ISI, 2 layers", "step without", 15, False, "%", more_than_plain("ISI, 2 layers"), _STEP),
     Target("data, drawn and augmented inline", "step without", 3, False, "%", data_inline, "python -m benchmarks.data"),
-    Target("600 test episodes of MAML, 84 px", "naive loop", 3, True, "×", evaluation, "python -m benchmarks.evaluation"),
+    Target(
+        "600 test episodes of MAML, 84 px", "naive loop", 3, True, "×", evaluation, "python -m benchmarks.evaluation"
+    ),
 ]
 
 
