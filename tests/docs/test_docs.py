@@ -61,6 +61,7 @@ PAGES = [
     "docs/shape.md",
     "docs/theorem.md",
     "docs/processes.md",
+    "docs/speed.md",
 ]
 
 
