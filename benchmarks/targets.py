@@ -124,6 +124,7 @@ TARGETS = [
     Target("W1", "peak of f32 convolution", 60, True, "%", share_of_peak("W1")),
     Target("W1, two processes", "peak of f32 convolution", 60, True, "%", share_of_peak("W1", PAIR)),
     *(Target(work, way, 3.0, True, "×", faster(work, way)) for work in ("W2", "W3") for way in PEERS),
+    *(Target(f"{w}, two processes", PLAIN, 3.0, True, "×", faster(w, PLAIN, PAIR)) for w in ("W2", "W3")),
     *(Target(work, PLAIN, 1.6, True, "×", faster(work, PLAIN)) for work in ("W4, 5 steps", "W4, 1 step")),
     Target("W1, first order", PLAIN, 2.2, True, "×", faster("W1, first order", PLAIN)),
     Target("W1, ANIL", ANIL_AGAIN, 2.5, True, "×", faster("W1, ANIL", ANIL_AGAIN)),

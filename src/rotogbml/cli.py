@@ -56,6 +56,9 @@ VERBS: dict[str, Verb] = {
         ("runs",),
         ("runs", "target", "sources"),
     ),
+    "study": Verb("rotogbml.study.verb:study", "carry out a grid of trainings and tests", ("plan",), ("sources",)),
+    "study status": Verb("rotogbml.study.verb:status", "how far a study is", ("plan",)),
+    "study table": Verb("rotogbml.study.verb:table", "what a study has found", ("plan",)),
     "report": Verb("rotogbml.reports.report:report", "write one self-contained page about runs", ("runs",), ("runs",)),
     "demo": Verb("rotogbml.demonstration:demo", "see the whole idea work on the embedded data"),
 }
@@ -123,7 +126,7 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
 def _overview(only: set[str] | None = None) -> str:
     about = "Meta-learning from a few photos a class and several unlike sources."
     lines = ["usage: rotogbml VERB [options]", "", about, "", "verbs:"]
-    lines += [f"  {name:<12}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
+    lines += [f"  {name:<14}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
     return "\n".join(
         [*lines, "", "rotogbml VERB --help lists a verb's options; rotogbml --version prints the version."]
     )

@@ -17,8 +17,9 @@ from rotogbml.config import HomogenizerConfig, LearnerConfig, ReweightConfig, Ro
 from rotogbml.encoders import fused
 from rotogbml.episodes import Episode
 from rotogbml.errors import RotogbmlError, UsageError
-from rotogbml.homogenizer import RotoGBML
+from rotogbml.homogenizer import Plain, RotoGBML
 from rotogbml.training.assemble import Parts
+from rotogbml.training.outer import create_optimizer
 from rotogbml.training.step import meta_step
 
 Build = Callable[..., Parts]
@@ -313,3 +314,18 @@ def test_the_norm_of_a_huge_gradient_is_a_number(build: Build, monkeypatch: pyte
     monkeypatch.setattr(type(parts.learner), "meta_gradient", huge)
     record = meta_step(parts, psi, torch.optim.Adam(psi.tensors()), parts.sampler.batch(0), 0)
     assert all(1e22 < norm < 1e28 for norm in record.norms)
+
+
+def test_outside_of_its_phase_the_homogenizer_rests(build: Callable[..., Parts]) -> None:
+    parts = build(homogenizer=HomogenizerConfig(phase=(0.25, 0.75)))
+    for progress, acts in ((0.0, False), (0.25, True), (0.5, True), (0.75, False), (1.0, False)):
+        assert isinstance(parts.at(progress).homogenizer, Plain) is not acts
+    plain = build(homogenizer=None)
+    with pytest.raises(UsageError, match=r"homogenizer.phase is \[0.5, 0.5\]: give two shares"):
+        build(homogenizer=HomogenizerConfig(phase=(0.5, 0.5)))
+    psi, other = parts.learner.network.psi(), plain.learner.network.psi()
+    for each, of in ((parts.at(0.1), psi), (plain, other)):
+        optimizer = create_optimizer(each.config.outer, each.learner, of)
+        meta_step(each, of, optimizer, each.sampler.batch(0), 0)
+    for name, p in psi.theta.items():
+        assert torch.equal(p, other.theta[name])
