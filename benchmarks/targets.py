@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ways import OURS, PAIR, PLAIN
+from benchmarks.ways import BF16, BF16_PAIR, OURS, PAIR, PLAIN
 
 Record = dict[str, Any]
 Others = dict[str, Record]
@@ -121,6 +121,8 @@ PEERS = (PLAIN, "higher", "torchopt", "learn2learn's algorithm")
 TARGETS = [
     *(Target("W1", way, 3.5, True, "×", faster("W1", way)) for way in PEERS),
     Target("W1, two processes", PLAIN, 3.5, True, "×", faster("W1", PLAIN, PAIR)),
+    Target("W1, bf16", PLAIN, 5.0, True, "×", faster("W1", PLAIN, BF16)),
+    Target("W1, bf16, two processes", PLAIN, 5.0, True, "×", faster("W1", PLAIN, BF16_PAIR)),
     Target("W1", "peak of f32 convolution", 60, True, "%", share_of_peak("W1")),
     Target("W1, two processes", "peak of f32 convolution", 60, True, "%", share_of_peak("W1", PAIR)),
     *(Target(work, way, 3.0, True, "×", faster(work, way)) for work in ("W2", "W3") for way in PEERS),
