@@ -10,7 +10,7 @@ import yaml
 
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import SPELT
-from rotogbml.study.plan import Cell, Rung, read_plan, shipped
+from rotogbml.study.plan import Budget, Cell, Rung, read_plan, shipped
 
 TREE: dict[str, Any] = {
     "targets": ["alpha", "beta"],
@@ -33,7 +33,7 @@ def test_a_plan_is_a_grid_with_seeds_outermost(tmp_path: Path) -> None:
     cells = list(plan.cells(plan.rungs[1]))
     assert len(cells) == 2 * 2 * 3
     assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
-    said = plan.arguments(cells[0], 4)
+    said = plan.arguments(cells[0], Budget(4, "steps"))
     assert said == [
         *("--homogenizer", "false", "--isi", "false"),
         *("--holdout", "alpha", "--episodes.k_shot", "1", "--seed", "0", "--steps", "4"),
@@ -42,15 +42,15 @@ def test_a_plan_is_a_grid_with_seeds_outermost(tmp_path: Path) -> None:
 
 def test_the_digest_is_of_all_that_decides_a_cell(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path / "a.yaml"))
-    cell = next(plan.cells(plan.rungs[0]))
-    assert plan.digest(cell, 2) == read_plan(written(tmp_path / "b.yaml", about="other words")).digest(cell, 2)
+    cell, two = next(plan.cells(plan.rungs[0])), Budget(2, "steps")
+    assert plan.digest(cell, two) == read_plan(written(tmp_path / "b.yaml", about="other words")).digest(cell, two)
     others = [
-        plan.digest(cell, 4),
-        plan.digest(Cell(1, cell.target, cell.k_shot, cell.learner, cell.setting), 2),
-        read_plan(written(tmp_path / "c.yaml", options={"encoder.width": 4})).digest(cell, 2),
-        read_plan(written(tmp_path / "d.yaml", test={"episodes": 9})).digest(cell, 2),
+        plan.digest(cell, Budget(4, "steps")),
+        plan.digest(Cell(1, cell.target, cell.k_shot, cell.learner, cell.setting), two),
+        read_plan(written(tmp_path / "c.yaml", options={"encoder.width": 4})).digest(cell, two),
+        read_plan(written(tmp_path / "d.yaml", test={"episodes": 9})).digest(cell, two),
     ]
-    assert len({plan.digest(cell, 2), *others}) == 5
+    assert len({plan.digest(cell, two), *others}) == 5
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,11 @@ def test_the_digest_is_of_all_that_decides_a_cell(tmp_path: Path) -> None:
         ({"targets": None}, "'targets' is missing"),
         ({"tragets": ["a"]}, r"a plan has no 'tragets' \(did you mean 'targets'\?\)"),
         ({"against": "plian"}, r"no setting 'plian' \(did you mean 'plain'\?\)"),
-        ({"rungs": [{"steps": 4, "keep": 1}, {"steps": 2}]}, "steps are \\[4, 2\\]: each must be more"),
+        ({"rungs": [{"steps": 4, "keep": 1}, {"steps": 2}]}, "budgets are 4 steps, 2 steps: each must be more"),
+        ({"rungs": [{"steps": 4, "keep": 1}, {"minutes": 5}]}, "4 steps, 5 minutes: each must be more of the same"),
+        ({"rungs": [{"steps": 4, "minutes": 5}]}, "either steps or minutes"),
         ({"rungs": [{"steps": 4}, {"steps": 5}]}, "every rung but the last says how many settings it keeps"),
-        ({"rungs": [{"keep": 4}]}, "a rung is incomplete"),
+        ({"rungs": [{"keep": 4}]}, "either steps or minutes"),
         ({"rungs": [{"steps": 4, "seeds": [7]}]}, "a rung names '7'"),
         ({"test": {"episodes": 1}}, "test.episodes is 1: an interval needs at least 2"),
         ({"test": {"checkpoints": ["lst"]}}, "no checkpoint 'lst'"),
@@ -94,7 +96,16 @@ def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatc
     for cell in plan.cells(Rung(10)):
         if (cell.learner, cell.setting) not in asked:
             asked.add((cell.learner, cell.setting))
-            said = ["train", "--sources", "pack", "--out", "run", *plan.arguments(cell, 10), "--devices", "1"]
+            said = [
+                "train",
+                "--sources",
+                "pack",
+                "--out",
+                "run",
+                *plan.arguments(cell, Budget(10, "steps")),
+                "--devices",
+                "1",
+            ]
             assert cli.main(said) == 0, cell
     assert len(seen) == len(asked)
     # No two settings are the same run.

@@ -115,7 +115,10 @@ def test_a_budget_goes_on_from_the_one_before(halved: tuple[str, Path]) -> None:
     cell = next(cell for cell in declared.cells(declared.rungs[1], kept) if cell.setting == better)
     assert "4 steps from step 2" in (out / "cells" / cell.id / "log.txt").read_text()
     # The one that was kept is no worse than the one that was dropped, by the judge's checkpoint.
-    scores = {c.setting: accuracy(ledger.done[c, 2], declared.judge) for c in declared.cells(declared.rungs[0])}
+    scores = {
+        c.setting: accuracy(ledger.done[c, declared.rungs[0].budget], declared.judge)
+        for c in declared.cells(declared.rungs[0])
+    }
     assert all(values.shape == (8,) for values in scores.values())
     assert all(scores[better].mean() >= scores[name].mean() for name in dropped)
 

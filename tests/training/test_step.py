@@ -329,3 +329,33 @@ def test_outside_of_its_phase_the_homogenizer_rests(build: Callable[..., Parts])
         meta_step(each, of, optimizer, each.sampler.batch(0), 0)
     for name, p in psi.theta.items():
         assert torch.equal(p, other.theta[name])
+
+
+@pytest.mark.parametrize("homogenizer", [None, HomogenizerConfig()])
+def test_sharpness_aware_gradients_are_those_uphill(
+    build: Callable[..., Parts], configure: Callable[..., Any], homogenizer: HomogenizerConfig | None
+) -> None:
+    """With a learning rate of 0: g(ψ + ρ g/‖g‖) by hand, and ψ is back to the bit."""
+    outer = replace(configure().outer, sam=0.5)
+    sharp, parts = build(homogenizer=homogenizer, outer=outer), build(homogenizer=homogenizer)
+    psi = parts.learner.network.psi()
+    tensors = psi.tensors()
+    episodes = parts.sampler.batch(0)
+
+    def gradient(of: Parts, at: list[Tensor]) -> list[Tensor]:
+        psi = of.learner.network.psi()
+        for p, value in zip(psi.tensors(), at, strict=True):
+            p.data.copy_(value)
+        meta_step(of, psi, torch.optim.SGD(psi.tensors(), lr=0.0), episodes, 0)
+        return [p.grad.clone() for p in psi.tensors() if p.grad is not None]
+
+    start = [p.detach().clone() for p in tensors]
+    g = gradient(build(homogenizer=homogenizer), start)
+    norm = torch.cat([part.flatten() for part in g]).norm()
+    expected = gradient(parts, [p + 0.5 * part / norm for p, part in zip(start, g, strict=True)])
+    found = gradient(sharp, start)
+    for a, b, plain in zip(found, expected, g, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(a, plain, rtol=1e-3)
+    for p, value in zip(sharp.learner.network.psi().tensors(), start, strict=True):
+        assert torch.equal(p, value)

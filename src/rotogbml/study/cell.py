@@ -20,7 +20,7 @@ import numpy as np
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
-from rotogbml.study.plan import Cell, TestPlan
+from rotogbml.study.plan import Budget, Cell, TestPlan
 
 OUTCOME = "outcome.json"
 """What a cell leaves in its folder."""
@@ -32,7 +32,7 @@ class Work:
 
     Attributes:
         cell: which.
-        steps: its budget; a run of fewer steps in the same place goes on.
+        budget: how long it is trained; a run of less in the same place goes on.
         arguments: of ``rotogbml train``, but for the sources and the place.
         sources: packs, or ``glyphs``.
         folder: of this cell; the run is in ``run`` within it.
@@ -41,7 +41,7 @@ class Work:
     """
 
     cell: Cell
-    steps: int
+    budget: Budget
     arguments: tuple[str, ...]
     sources: tuple[str, ...]
     folder: Path
@@ -103,7 +103,8 @@ def _tested(work: Work) -> dict[str, Any]:
         "k_shot": cell.k_shot,
         "learner": cell.learner,
         "setting": cell.setting,
-        "steps": work.steps,
+        "budget": list(work.budget),
+        "steps": method.step,
         "plan": work.digest,
         "method": method_name(config),
         "n_way": test.n_way,

@@ -21,19 +21,19 @@ def survivors(ledger: Ledger, settings: tuple[str, ...], rung: int) -> tuple[str
     cells, so this is the order of their mean differences too. What the others are compared with goes on always.
     """
     plan = ledger.plan
-    budget = plan.rungs[rung]
-    cells = list(plan.cells(budget, settings))
-    if ledger.lacks(cells, budget.steps):
+    budget, keep = plan.rungs[rung].budget, plan.rungs[rung].keep
+    cells = list(plan.cells(plan.rungs[rung], settings))
+    if ledger.lacks(cells, budget):
         return None
-    if budget.keep is None:
+    if keep is None:
         return settings
     scores: dict[str, list[float]] = {}
     for cell in cells:
-        found = accuracy(ledger.done[cell, budget.steps], plan.judge)
+        found = accuracy(ledger.done[cell, budget], plan.judge)
         scores.setdefault(cell.setting, []).append(float(found.mean()))
     always = {plan.against, *plan.always}
     ranked = sorted((name for name in settings if name not in always), key=lambda name: -np.mean(scores[name]))
-    kept = always | set(ranked[: budget.keep])
+    kept = always | set(ranked[:keep])
     return tuple(name for name in settings if name in kept)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write
-from rotogbml.study.plan import Cell, Plan
+from rotogbml.study.plan import Budget, Cell, Plan
 
 FILE = "results.jsonl"
 
@@ -36,12 +36,12 @@ class Ledger:
         self.plan, self.path = plan, path
         self.stale = 0
         """Lines of another plan's words, or of cells that are the plan's no more."""
-        self.done: dict[tuple[Cell, int], Outcome] = {}
-        known = {(cell, rung.steps) for rung in plan.rungs for cell in plan.cells(rung)}
+        self.done: dict[tuple[Cell, Budget], Outcome] = {}
+        known = {(cell, rung.budget) for rung in plan.rungs for cell in plan.cells(rung)}
         for outcome in read_lines(path):
-            cell, steps = cell_of(outcome), outcome["steps"]
-            if (cell, steps) in known and outcome["plan"] == plan.digest(cell, steps):
-                self.done[cell, steps] = outcome
+            cell, budget = cell_of(outcome), budget_of(outcome)
+            if (cell, budget) in known and outcome["plan"] == plan.digest(cell, budget):
+                self.done[cell, budget] = outcome
             else:
                 self.stale += 1
 
@@ -51,7 +51,7 @@ class Ledger:
         Raises:
             RotogbmlError: the disk is full or the place cannot be written.
         """
-        self.done[cell_of(outcome), outcome["steps"]] = outcome
+        self.done[cell_of(outcome), budget_of(outcome)] = outcome
         try:
             with self.path.open("ab+") as file:
                 if file.tell():  # a line that was cut off is closed, so that this one stands alone
@@ -64,14 +64,20 @@ class Ledger:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
-    def lacks(self, cells: Iterable[Cell], steps: int) -> list[Cell]:
+    def lacks(self, cells: Iterable[Cell], budget: Budget) -> list[Cell]:
         """Return the cells that are not done, in their order."""
-        return [cell for cell in cells if (cell, steps) not in self.done]
+        return [cell for cell in cells if (cell, budget) not in self.done]
 
 
 def cell_of(outcome: Outcome) -> Cell:
     """Return whose outcome it is."""
     return Cell(outcome["seed"], outcome["target"], outcome["k_shot"], outcome["learner"], outcome["setting"])
+
+
+def budget_of(outcome: Outcome) -> Budget:
+    """Return how long it was to be trained."""
+    amount, unit = outcome.get("budget", (outcome["steps"], "steps"))
+    return Budget(amount, unit)
 
 
 def read_lines(path: Path) -> list[Outcome]:

@@ -16,7 +16,8 @@ A plan is a YAML file::
     settings: {plain: {homogenizer: "off", isi: "off"}, rotogbml: {}}
 
 Several rungs are successive halving (Jamieson & Talwalkar 2016): after each, the ``keep`` best settings go on from
-where they stopped to the steps of the next.
+where they stopped to the budget of the next. A budget may be ``minutes: 10`` of training in place of steps; then the
+numbers depend on the machine.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -41,6 +42,17 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+−γωβ,()=_-]*")
 _CHECKPOINTS = ("best", "last", "averaged")
 
 
+class Budget(NamedTuple):
+    """How long a cell is trained."""
+
+    amount: float
+    unit: Literal["steps", "minutes"]
+
+    def __str__(self) -> str:
+        """Return ``1,000 steps`` or ``10 minutes``."""
+        return f"{self.amount:,.10g} {self.unit}"
+
+
 @dataclass(frozen=True)
 class Rung:
     """A budget, and how many settings go on beyond it (None: it is the last).
@@ -48,10 +60,16 @@ class Rung:
     An early one may take fewer seeds and learners than the plan has.
     """
 
-    steps: int
+    steps: int | None = None
+    minutes: float | None = None
     keep: int | None = None
     seeds: tuple[int, ...] | None = None
     learners: tuple[str, ...] | None = None
+
+    @property
+    def budget(self) -> Budget:
+        """How long its cells are trained; one of steps and minutes is given."""
+        return Budget(self.steps or 0, "steps") if self.minutes is None else Budget(self.minutes, "minutes")
 
 
 @dataclass(frozen=True)
@@ -106,16 +124,17 @@ class Plan:
             for setting in self.settings if settings is None else settings:
                 yield Cell(seed, target, k_shot, learner, setting)
 
-    def arguments(self, cell: Cell, steps: int) -> list[str]:
+    def arguments(self, cell: Cell, budget: Budget) -> list[str]:
         """Return what follows ``rotogbml train`` for a cell, but for sources and the run's place."""
         options = {**self.options, **self.learners[cell.learner], **self.settings[cell.setting]}
         said = [word for name, value in options.items() for word in (f"--{name}", _word(value))]
-        own = {"holdout": cell.target, "episodes.k_shot": cell.k_shot, "seed": cell.seed, "steps": steps}
+        own = {"holdout": cell.target, "episodes.k_shot": cell.k_shot, "seed": cell.seed}
+        own |= {budget.unit: f"{budget.amount:.10g}"}
         return [*said, *(word for name, value in own.items() for word in (f"--{name}", str(value)))]
 
-    def digest(self, cell: Cell, steps: int) -> str:
+    def digest(self, cell: Cell, budget: Budget) -> str:
         """Return a digest of all that decides a cell's numbers: results of another one are not of this plan."""
-        return hashlib.sha256(repr((self.arguments(cell, steps), self.test)).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((self.arguments(cell, budget), self.test)).encode()).hexdigest()[:16]
 
 
 def read_plan(name: str) -> Plan:
@@ -173,9 +192,12 @@ def _check(plan: Plan) -> None:
         if named not in plan.settings:
             known = ", ".join(plan.settings)
             raise UsageError(f"no setting '{named}'{did_you_mean(named, plan.settings)}: there are {known}")
-    steps = [rung.steps for rung in plan.rungs]
-    if steps != sorted(set(steps)) or steps[0] < 1:
-        raise UsageError(f"the rungs' steps are {steps}: each must be more than the one before")
+    if any((rung.steps is None) == (rung.minutes is None) for rung in plan.rungs):
+        raise UsageError("a rung has a budget of either steps or minutes: give one of them")
+    amounts, units = zip(*(rung.budget for rung in plan.rungs), strict=True)
+    if list(amounts) != sorted(set(amounts)) or amounts[0] <= 0 or len(set(units)) > 1:
+        said = ", ".join(str(rung.budget) for rung in plan.rungs)
+        raise UsageError(f"the rungs' budgets are {said}: each must be more of the same than the one before")
     if any(rung.keep is None or rung.keep < 1 for rung in plan.rungs[:-1]) or plan.rungs[-1].keep is not None:
         raise UsageError("every rung but the last says how many settings it keeps, at least 1")
     for rung in plan.rungs:

@@ -33,15 +33,15 @@ def render(plan: Plan, rows: Sequence[StudyRow], format: Format) -> str:
 def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Yield heading, columns and body of each table."""
 
-    def kind(row: StudyRow) -> tuple[int, int, int]:
-        return -row.steps, row.k_shot, plan.test.checkpoints.index(row.checkpoint)
+    def kind(row: StudyRow) -> tuple[float, int, int]:
+        return -row.budget.amount, row.k_shot, plan.test.checkpoints.index(row.checkpoint)
 
     for _, group in groupby(sorted(rows, key=kind), kind):
         members = list(group)
         first = members[0]
         seeds = ", ".join(map(str, sorted({seed for row in members for seed in row.seeds})))
         head = (
-            f"{first.steps:,} steps, {first.n_way}-way {first.k_shot}-shot, {first.n_way * first.n_query} queries, "
+            f"{first.budget}, {first.n_way}-way {first.k_shot}-shot, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
             f"{seeds}; each target held out in its turn. Difference to {plan.against} in points, with its 95 % "
             "interval by bootstrap over targets and seeds; p by Holm's correction over the settings of a learner."
@@ -97,11 +97,13 @@ def _text(head: str, columns: list[str], body: list[list[str]]) -> str:
 
 def _csv(rows: Sequence[StudyRow]) -> str:
     buffer = io.StringIO()
-    names = [name for name in StudyRow.__dataclass_fields__ if name not in ("targets", "seeds", "difference")]
+    names = [name for name in StudyRow.__dataclass_fields__ if name not in ("budget", "targets", "seeds", "difference")]
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*names, "difference", "low", "high", "p", "seeds", "targets"])
+    writer.writerow([*names, "budget", "difference", "low", "high", "p", "seeds", "targets"])
     for row in rows:
         d: Sequence[float | str] = row.difference or ("", "", "", "")
         targets = " ".join(f"{name}={value:.6f}" for name, value in row.targets.items())
-        writer.writerow([*(getattr(row, name) for name in names), *d, " ".join(map(str, row.seeds)), targets])
+        writer.writerow(
+            [*(getattr(row, name) for name in names), str(row.budget), *d, " ".join(map(str, row.seeds)), targets]
+        )
     return buffer.getvalue()

@@ -11,7 +11,7 @@ import numpy as np
 from rotogbml.evaluation.results import stratified
 from rotogbml.study.halving import accuracy, rungs
 from rotogbml.study.ledger import Ledger, Outcome
-from rotogbml.study.plan import Cell, Rung
+from rotogbml.study.plan import Budget, Cell, Rung
 from rotogbml.study.statistics import Difference, bootstrap, holm
 
 
@@ -23,7 +23,9 @@ class StudyRow:
     setting: str
     method: str
     checkpoint: str
-    steps: int
+    budget: Budget
+    steps: float
+    """Taken, a mean over trainings."""
     n_way: int
     k_shot: int
     n_query: int
@@ -62,7 +64,7 @@ def study_rows(ledger: Ledger) -> list[StudyRow]:
 
 def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str, setting: str) -> StudyRow | None:
     plan = ledger.plan
-    found = _grid(ledger, rung.steps, learner, k_shot, setting)
+    found = _grid(ledger, rung.budget, learner, k_shot, setting)
     if not found:
         return None
     values = {key: accuracy(outcome, checkpoint) for key, outcome in found.items()}
@@ -80,7 +82,8 @@ def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str,
         setting=setting,
         method=first["method"],
         checkpoint=checkpoint,
-        steps=rung.steps,
+        budget=rung.budget,
+        steps=float(np.mean([outcome["steps"] for outcome in found.values()])),
         n_way=first["n_way"],
         k_shot=k_shot,
         n_query=first["n_query"],
@@ -106,7 +109,7 @@ def _difference(
     plan = ledger.plan
     if setting == plan.against:
         return None
-    ours, theirs = (_grid(ledger, rung.steps, learner, k_shot, name) for name in (setting, plan.against))
+    ours, theirs = (_grid(ledger, rung.budget, learner, k_shot, name) for name in (setting, plan.against))
     both = ours.keys() & theirs.keys()
     seeds = [seed for seed in plan.seeds if all((target, seed) in both for target in plan.targets)]
     if not seeds:
@@ -121,10 +124,10 @@ def _difference(
     return bootstrap(np.array(gaps))
 
 
-def _grid(ledger: Ledger, steps: int, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
+def _grid(ledger: Ledger, budget: Budget, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
     """Return what is done of a setting, by target and seed."""
     cells = {(t, s): Cell(s, t, k_shot, learner, setting) for s in ledger.plan.seeds for t in ledger.plan.targets}
-    return {key: ledger.done[cell, steps] for key, cell in cells.items() if (cell, steps) in ledger.done}
+    return {key: ledger.done[cell, budget] for key, cell in cells.items() if (cell, budget) in ledger.done}
 
 
 def _corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:

@@ -14,7 +14,7 @@ from rotogbml.lock import locked
 from rotogbml.study.cell import Work
 from rotogbml.study.halving import accuracy, rungs, survivors
 from rotogbml.study.ledger import FILE, Ledger
-from rotogbml.study.plan import Cell, Plan, read_plan
+from rotogbml.study.plan import Budget, Cell, Plan, read_plan
 from rotogbml.study.pool import Cluster, Cores, Pool
 from rotogbml.study.render import Format, render
 from rotogbml.study.table import StudyRow, study_rows
@@ -93,12 +93,12 @@ def status(plan: str, out: str | None = None) -> None:
     begun = rungs(ledger)
     for number, rung in enumerate(declared.rungs):
         if number >= len(begun):
-            print(f"  {rung.steps:,} steps: waits for the budget before")
+            print(f"  {rung.budget}: waits for the budget before")
             continue
         settings = begun[number][1]
         cells = list(declared.cells(rung, settings))
-        left = len(ledger.lacks(cells, rung.steps))
-        print(f"  {rung.steps:,} steps: {len(cells) - left} of {len(cells)} cells done ({len(settings)} settings)")
+        left = len(ledger.lacks(cells, rung.budget))
+        print(f"  {rung.budget}: {len(cells) - left} of {len(cells)} cells done ({len(settings)} settings)")
     used = sum(outcome["seconds"] for outcome in ledger.done.values())
     print(f"processor time of the cells: {clock(used)}; left at this pace, for one core: {clock(_left(ledger))}")
 
@@ -143,8 +143,8 @@ def _carry_out(ledger: Ledger, folder: Path, sources: list[str], pool: Pool) -> 
     plan, failed = ledger.plan, []
     settings: tuple[str, ...] | None = tuple(plan.settings)
     for number, rung in enumerate(plan.rungs):
-        left = ledger.lacks(plan.cells(rung, settings), rung.steps)
-        works = [_work(plan, cell, rung.steps, folder, sources) for cell in left]
+        left = ledger.lacks(plan.cells(rung, settings), rung.budget)
+        works = [_work(plan, cell, rung.budget, folder, sources) for cell in left]
         for done, (work, found) in enumerate(pool.run(works), 1):
             if isinstance(found, str):
                 failed.append(f"{work.cell.id}: {found}")
@@ -152,9 +152,9 @@ def _carry_out(ledger: Ledger, folder: Path, sources: list[str], pool: Pool) -> 
                 continue
             ledger.add(found)
             mean = accuracy(found, plan.judge).mean()
-            ahead = (len(works) - done) * _seconds(ledger, rung.steps) / pool.workers
+            ahead = (len(works) - done) * _seconds(ledger, rung.budget) / pool.workers
             print(
-                f"[{done}/{len(works)}] {work.cell.id}, {rung.steps:,} steps: {mean:.1%} in "
+                f"[{done}/{len(works)}] {work.cell.id}, {rung.budget}: {mean:.1%} in "
                 f"{clock(found['seconds'])}; {clock(ahead)} left of this budget",
                 flush=True,
             )
@@ -164,19 +164,19 @@ def _carry_out(ledger: Ledger, folder: Path, sources: list[str], pool: Pool) -> 
     return failed
 
 
-def _work(plan: Plan, cell: Cell, steps: int, folder: Path, sources: list[str]) -> Work:
-    arguments = tuple(plan.arguments(cell, steps))
+def _work(plan: Plan, cell: Cell, budget: Budget, folder: Path, sources: list[str]) -> Work:
+    arguments = tuple(plan.arguments(cell, budget))
     place = (folder / "cells" / cell.id).resolve()
-    return Work(cell, steps, arguments, tuple(sources), place, plan.test, plan.digest(cell, steps))
+    return Work(cell, budget, arguments, tuple(sources), place, plan.test, plan.digest(cell, budget))
 
 
-def _seconds(ledger: Ledger, steps: int) -> float:
-    """Return what a cell of a budget takes: the mean of those that are done, or by its steps where none is."""
-    done = [outcome["seconds"] for (_, of), outcome in ledger.done.items() if of == steps]
+def _seconds(ledger: Ledger, budget: Budget) -> float:
+    """Return what a cell of a budget takes: the mean of those that are done, or in proportion where none is."""
+    done = [outcome["seconds"] for (_, of), outcome in ledger.done.items() if of == budget]
     if done:
         return sum(done) / len(done)
-    rates = [outcome["seconds"] / outcome["steps"] for outcome in ledger.done.values()]
-    return steps * sum(rates) / len(rates) if rates else 0.0
+    rates = [outcome["seconds"] / of.amount for (_, of), outcome in ledger.done.items()]
+    return budget.amount * sum(rates) / len(rates) if rates else 0.0
 
 
 def _left(ledger: Ledger) -> float:
@@ -186,9 +186,9 @@ def _left(ledger: Ledger) -> float:
     for number, rung in enumerate(plan.rungs):
         if number < len(begun):
             names = begun[number][1]
-            cells, settings = len(ledger.lacks(plan.cells(rung, names), rung.steps)), len(names)
+            cells, settings = len(ledger.lacks(plan.cells(rung, names), rung.budget)), len(names)
         else:
             cells = settings * len(list(plan.cells(rung, (plan.against,))))
-        total += cells * _seconds(ledger, rung.steps)
+        total += cells * _seconds(ledger, rung.budget)
         settings = settings if rung.keep is None else min(settings, rung.keep + len({plan.against, *plan.always}))
     return total

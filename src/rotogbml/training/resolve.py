@@ -65,6 +65,8 @@ def resolve(config: RunConfig) -> RunConfig:
         raise UsageError(f"outer.keep_best is {outer.keep_best}: it must be at least 1")
     if not 0 <= outer.average < 1:
         raise UsageError(f"outer.average is {outer.average}: it must be below 1, or 0 for none")
+    if not 0 <= outer.sam < math.inf:
+        raise UsageError(f"outer.sam is {outer.sam}: it must be above 0, or 0 for none")
     if not 0 < outer.meta_lr <= _LARGEST_RATE:
         raise UsageError(f"outer.meta_lr is {outer.meta_lr}: it must be above 0 and at most {_LARGEST_RATE:g}")
     return dataclasses.replace(
