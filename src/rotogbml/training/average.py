@@ -42,7 +42,11 @@ class Average:
         share = 1 - min(self.decay, (1 + step) / (10 + step))
         for room, group in learned.items():
             for name, p in group.items():
-                self.mean[room][name].lerp_(p.detach(), share)
+                mean = self.mean[room][name]
+                if mean.is_floating_point():
+                    mean.lerp_(p.detach(), share)
+                else:  # a count, say: there is no mean of it
+                    mean.copy_(p.detach())
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return ψ̄."""

@@ -1,4 +1,4 @@
-"""What a difference over targets and seeds is worth: a bootstrap over both, and Holm's correction over settings."""
+"""What a difference over targets, seeds and episodes is worth: a bootstrap, and Holm's correction over settings."""
 
 from __future__ import annotations
 
@@ -22,22 +22,26 @@ class Difference(NamedTuple):
     """Two-sided, of no difference; not below 2 / (``DRAWS`` + 1)."""
 
 
-def bootstrap(differences: np.ndarray, draws: int = DRAWS) -> Difference:
-    """Return the mean of d and its 95 % interval by drawing targets and seeds anew, with replacement.
+def bootstrap(differences: np.ndarray, errors: np.ndarray, draws: int = DRAWS) -> Difference:
+    """Return the mean of d and its 95 % interval by drawing targets, seeds and episodes anew, with replacement.
 
     Targets and seeds are crossed (every seed was trained for every target), so a draw takes whole rows and whole
     columns (Owen 2007, the pigeonhole bootstrap). With few of either the interval is too narrow, as every bootstrap
-    of few numbers is: four targets and three seeds say more of these than of all there are.
+    of few numbers is: four targets and three seeds say more of these than of all there are. What drawing the episodes
+    of a cell anew would do to its mean is drawn from a normal distribution of its standard error.
 
     Args:
         differences: [targets, seeds], each a mean over the same episodes.
+        errors: [targets, seeds], the standard errors of these means.
         draws: how many.
     """
     targets, seeds = differences.shape
     generator = numpy_generator(0, "bootstrap", targets, seeds)
     rows = generator.integers(targets, size=(draws, targets))
     columns = generator.integers(seeds, size=(draws, seeds))
-    means = differences[rows[:, :, None], columns[:, None, :]].mean((1, 2))
+    chosen = rows[:, :, None], columns[:, None, :]
+    episodes = errors[chosen] * generator.standard_normal((draws, targets, seeds))
+    means = (differences[chosen] + episodes).mean((1, 2))
     low, high = np.quantile(means, (0.025, 0.975))
     tail = min((means <= 0).sum(), (means >= 0).sum())
     return Difference(float(differences.mean()), float(low), float(high), min(1.0, 2 * (int(tail) + 1) / (draws + 1)))

@@ -10,7 +10,7 @@ import yaml
 
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import SPELT
-from rotogbml.study.plan import Budget, Cell, Rung, read_plan, shipped
+from rotogbml.studies.plan import Budget, Cell, Rung, read_plan, shipped
 
 TREE: dict[str, Any] = {
     "targets": ["alpha", "beta"],

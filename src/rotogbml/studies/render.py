@@ -11,9 +11,9 @@ from itertools import groupby
 from typing import Literal
 
 from rotogbml.evaluation.cells import NOTHING, percent
-from rotogbml.study.plan import Plan
-from rotogbml.study.statistics import Difference
-from rotogbml.study.table import StudyRow
+from rotogbml.studies.plan import Plan
+from rotogbml.studies.statistics import Difference
+from rotogbml.studies.table import StudyRow
 
 Format = Literal["text", "markdown", "csv", "json"]
 
@@ -44,16 +44,16 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
             f"{first.budget}, {first.n_way}-way {first.k_shot}-shot, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
             f"{seeds}; each target held out in its turn. Difference to {plan.against} in points, with its 95 % "
-            "interval by bootstrap over targets and seeds; p by Holm's correction over the settings of a learner."
+            "interval by bootstrap over targets, seeds and episodes; p by Holm's correction over a learner's settings."
         )
         targets = [target for target in plan.targets if any(target in row.targets for row in members)]
         columns = ["learner", "setting", *targets, "mean ± 95 % CI", "difference", "95 % interval", "p", "trainings"]
         body = [_cells(row, targets) for row in members]
-        yield head, [*columns, "cosine", "norm ratio"], body
+        yield head, [*columns, "cosine", "norm ratio"], _starred(body, 2, 3 + len(targets))
 
 
 def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
-    each = [f"{100 * row.targets[target]:.2f}" if target in row.targets else NOTHING for target in targets]
+    each = [percent(*row.targets[target]) if target in row.targets else NOTHING for target in targets]
     difference, interval = _said(row.difference)
     return [
         row.learner,
@@ -67,6 +67,20 @@ def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
         NOTHING if row.cosine is None else f"{row.cosine:.3f}",
         NOTHING if row.spread is None else f"{row.spread:.2f}",
     ]
+
+
+def _starred(body: list[list[str]], first: int, last: int) -> list[list[str]]:
+    """Put ``**`` about the best of each column of accuracies; equal as printed is equal."""
+    for c in range(first, last):
+        best = max((line[c] for line in body if line[c] != NOTHING), key=_leading, default=NOTHING)
+        for line in body:
+            if line[c] != NOTHING and _leading(line[c]) == _leading(best) and len(body) > 1:
+                line[c] = f"**{line[c]}**"
+    return body
+
+
+def _leading(cell: str) -> float:
+    return float(cell.split(" ")[0].strip("*"))
 
 
 def _said(difference: Difference | None) -> tuple[str, str]:
@@ -102,7 +116,7 @@ def _csv(rows: Sequence[StudyRow]) -> str:
     writer.writerow([*names, "budget", "difference", "low", "high", "p", "seeds", "targets"])
     for row in rows:
         d: Sequence[float | str] = row.difference or ("", "", "", "")
-        targets = " ".join(f"{name}={value:.6f}" for name, value in row.targets.items())
+        targets = " ".join(f"{name}={mean:.6f}±{ci95:.6f}" for name, (mean, ci95) in row.targets.items())
         writer.writerow(
             [*(getattr(row, name) for name in names), str(row.budget), *d, " ".join(map(str, row.seeds)), targets]
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import cannot_write
-from rotogbml.study.plan import Budget, Cell, Plan
+from rotogbml.studies.plan import Budget, Cell, Plan
 
 FILE = "results.jsonl"
 

@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from rotogbml.children import environment, python
 from rotogbml.errors import UsageError
-from rotogbml.study.cell import OUTCOME, Work
-from rotogbml.study.ledger import Outcome
+from rotogbml.studies.cell import OUTCOME, Work
+from rotogbml.studies.ledger import Outcome
 
 Found = tuple[Work, Outcome | str]
 """A cell's outcome, or why it has none."""
@@ -78,7 +78,7 @@ class _Children:
         """Carry out one cell in a process of its own; return its outcome, why it has none, or None: not begun."""
         work.folder.mkdir(parents=True, exist_ok=True)
         (work.folder / OUTCOME).unlink(missing_ok=True)
-        command = python("-c", "from rotogbml.study.cell import serve; serve()")
+        command = python("-c", "from rotogbml.studies.cell import serve; serve()")
         with self.lock:
             if self.over or time.monotonic() > self.until:
                 return None
@@ -133,7 +133,7 @@ class Cluster:
 
     def run(self, works: Sequence[Work]) -> Iterator[Found]:
         """Submit all of them as one array and yield each as it ends."""
-        from rotogbml.study.cell import carry_out
+        from rotogbml.studies.cell import carry_out
 
         for work in works:
             work.folder.mkdir(parents=True, exist_ok=True)

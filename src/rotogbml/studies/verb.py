@@ -11,13 +11,13 @@ from rotogbml.children import cores
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.files import make_folder
 from rotogbml.lock import locked
-from rotogbml.study.cell import Work
-from rotogbml.study.halving import accuracy, rungs, survivors
-from rotogbml.study.ledger import FILE, Ledger
-from rotogbml.study.plan import Budget, Cell, Plan, read_plan
-from rotogbml.study.pool import Cluster, Cores, Pool
-from rotogbml.study.render import Format, render
-from rotogbml.study.table import StudyRow, study_rows
+from rotogbml.studies.cell import Work
+from rotogbml.studies.halving import accuracy, rungs, survivors
+from rotogbml.studies.ledger import FILE, Ledger
+from rotogbml.studies.plan import Budget, Cell, Plan, read_plan
+from rotogbml.studies.pool import Cluster, Cores, Pool
+from rotogbml.studies.render import Format, render
+from rotogbml.studies.table import StudyRow, study_rows
 from rotogbml.training.progress import clock
 
 RUNS = Path("runs/study")
@@ -124,6 +124,10 @@ def table(plan: str, out: str | None = None, format: Format = "text") -> None:
     if format in ("text", "markdown"):
         used = sum(outcome["seconds"] for outcome in ledger.done.values())
         print(f"\n{len(ledger.done)} cells, {clock(used)} on one core each.")
+
+
+# From Python as on the command line: ``rotogbml.study.status(...)``, ``rotogbml.study.table(...)``.
+vars(study).update(status=status, table=table)
 
 
 def _folder(plan: Plan, out: str | None) -> Path:

@@ -9,10 +9,10 @@ from itertools import product
 import numpy as np
 
 from rotogbml.evaluation.results import stratified
-from rotogbml.study.halving import accuracy, rungs
-from rotogbml.study.ledger import Ledger, Outcome
-from rotogbml.study.plan import Budget, Cell, Rung
-from rotogbml.study.statistics import Difference, bootstrap, holm
+from rotogbml.studies.halving import accuracy, rungs
+from rotogbml.studies.ledger import Ledger, Outcome
+from rotogbml.studies.plan import Budget, Cell, Rung
+from rotogbml.studies.statistics import Difference, bootstrap, holm
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class StudyRow:
     k_shot: int
     n_query: int
     norm: str
-    targets: dict[str, float]
-    """Mean of each target over the seeds that are done."""
+    targets: dict[str, tuple[float, float]]
+    """Of each target the mean over the seeds that are done, and its 95 % half width over their episodes."""
     seeds: list[int]
     cells: int
     """Trainings behind it."""
@@ -40,6 +40,7 @@ class StudyRow:
     episodes: int
     """Of each training."""
     mean: float
+    """Over the targets that have begun, each counting alike."""
     ci95: float
     """Half width over episodes alone, seeds and targets being fixed."""
     difference: Difference | None
@@ -71,9 +72,8 @@ def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str,
     first = next(iter(found.values()))
     conflict = [outcome["conflict"] for outcome in found.values()]
     seeds = [seed for seed in plan.seeds if any((target, seed) in found for target in plan.targets)]
-    mean, ci95 = stratified(list(values.values()))
     by_target = {
-        target: float(np.mean([v.mean() for (of, _), v in values.items() if of == target]))
+        target: stratified([v for (of, _), v in values.items() if of == target])
         for target in plan.targets
         if any(of == target for of, _ in values)
     }
@@ -93,8 +93,8 @@ def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str,
         cells=len(found),
         of=len(plan.targets) * len(rung.seeds or plan.seeds),
         episodes=plan.test.episodes,
-        mean=mean,
-        ci95=ci95,
+        mean=float(np.mean([mean for mean, _ in by_target.values()])),
+        ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
         difference=_difference(ledger, rung, learner, k_shot, checkpoint, setting),
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
@@ -114,14 +114,13 @@ def _difference(
     seeds = [seed for seed in plan.seeds if all((target, seed) in both for target in plan.targets)]
     if not seeds:
         return None
-    gaps = [
+    gaps = np.array(
         [
-            float((accuracy(ours[target, seed], checkpoint) - accuracy(theirs[target, seed], checkpoint)).mean())
-            for seed in seeds
+            [accuracy(ours[target, seed], checkpoint) - accuracy(theirs[target, seed], checkpoint) for seed in seeds]
+            for target in plan.targets
         ]
-        for target in plan.targets
-    ]
-    return bootstrap(np.array(gaps))
+    )  # [targets, seeds, episodes]
+    return bootstrap(gaps.mean(2), gaps.std(2, ddof=1) / np.sqrt(gaps.shape[2]))
 
 
 def _grid(ledger: Ledger, budget: Budget, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
-from rotogbml.study.plan import Budget, Cell, TestPlan
+from rotogbml.studies.plan import Budget, Cell, TestPlan
 
 OUTCOME = "outcome.json"
 """What a cell leaves in its folder."""

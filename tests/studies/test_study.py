@@ -15,9 +15,9 @@ import yaml
 
 from rotogbml.children import environment, python
 from rotogbml.cli import main
-from rotogbml.study.halving import accuracy, survivors
-from rotogbml.study.ledger import FILE, Ledger
-from rotogbml.study.plan import read_plan
+from rotogbml.studies.halving import accuracy, survivors
+from rotogbml.studies.ledger import FILE, Ledger
+from rotogbml.studies.plan import read_plan
 
 SMALL = {
     "encoder.width": 4,

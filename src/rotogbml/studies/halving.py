@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rotogbml.study.cell import unpacked
-from rotogbml.study.ledger import Ledger, Outcome
-from rotogbml.study.plan import Rung
+from rotogbml.studies.cell import unpacked
+from rotogbml.studies.ledger import Ledger, Outcome
+from rotogbml.studies.plan import Rung
 
 
 def accuracy(outcome: Outcome, checkpoint: str) -> np.ndarray:

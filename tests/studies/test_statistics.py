@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rotogbml.study.cell import packed, unpacked
-from rotogbml.study.statistics import bootstrap, holm
+from rotogbml.studies.cell import packed, unpacked
+from rotogbml.studies.statistics import bootstrap, holm
 
 
 def test_holm_on_a_worked_example() -> None:
@@ -30,7 +30,7 @@ def test_holm_never_lowers_and_keeps_the_order(p: dict[str, float]) -> None:
 def test_the_bootstrap_of_targets_has_the_known_variance() -> None:
     """One seed, n targets: the variance of a drawn mean is σ² / n with σ² the variance of the n numbers."""
     values = np.linspace(-1, 1, 40)[:, None] ** 3
-    found = bootstrap(values)
+    found = bootstrap(values, np.zeros_like(values))
     half = 1.96 * values.std() / np.sqrt(len(values))
     assert found.mean == pytest.approx(0, abs=1e-12)
     assert (found.low, found.high) == pytest.approx((-half, half), rel=0.05)
@@ -39,15 +39,23 @@ def test_the_bootstrap_of_targets_has_the_known_variance() -> None:
 
 @given(arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 4)), elements=st.floats(-1, 1, width=16)))
 def test_the_interval_holds_the_mean_and_moves_with_it(d: np.ndarray) -> None:
-    found, moved = bootstrap(d, 500), bootstrap(d + 4, 500)
+    sure = np.zeros_like(d)
+    found, moved = bootstrap(d, sure, 500), bootstrap(d + 4, sure, 500)
     assert d.min() - 1e-12 <= found.low <= found.high <= d.max() + 1e-12
     assert moved.low == pytest.approx(found.low + 4)
     assert moved.p == pytest.approx(2 / 501)
-    assert bootstrap(-d, 500).mean == pytest.approx(-found.mean)
+    assert bootstrap(-d, sure, 500).mean == pytest.approx(-found.mean)
+
+
+def test_episodes_are_drawn_too() -> None:
+    """One target and one seed: what is left is the episodes' own error."""
+    found = bootstrap(np.array([[0.01]]), np.array([[0.01]]))
+    assert (found.low, found.high) == pytest.approx((0.01 - 0.0196, 0.01 + 0.0196), abs=6e-4)
+    assert found.p == pytest.approx(0.317, abs=0.02)  # one standard error, two-sided
 
 
 def test_no_difference_at_all_has_p_of_one() -> None:
-    assert bootstrap(np.zeros((3, 2))) == (0.0, 0.0, 0.0, 1.0)
+    assert bootstrap(np.zeros((3, 2)), np.zeros((3, 2))) == (0.0, 0.0, 0.0, 1.0)
 
 
 @given(st.lists(st.integers(0, 75), min_size=1, max_size=50))
