@@ -39,6 +39,11 @@ _PUBLIC = {
     "RotoGBML": "rotogbml.homogenizer",
     "create_homogenizer": "rotogbml.homogenizer",
     "Isi": "rotogbml.encoders.isi",
+    # published settings
+    "Protocol": "rotogbml.protocols",
+    "ReadingsConfig": "rotogbml.protocols",
+    "create_protocol": "rotogbml.protocols",
+    "list_protocols": "rotogbml.protocols",
     # errors
     "RotogbmlError": "rotogbml.errors",
     "UsageError": "rotogbml.errors",
@@ -58,6 +63,7 @@ if TYPE_CHECKING:
     from rotogbml.evaluation.verb import evaluate
     from rotogbml.homogenizer import RotoGBML, create_homogenizer
     from rotogbml.learners import Learner, Network, create_head, create_learner, list_heads, list_learners
+    from rotogbml.protocols import Protocol, ReadingsConfig, create_protocol, list_protocols
     from rotogbml.reports.report import report
     from rotogbml.sources.glyphs import glyphs
     from rotogbml.sources.packed import PackedSource, open_pack

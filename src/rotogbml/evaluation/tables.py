@@ -50,7 +50,21 @@ def render(rows: Sequence[Row], paired: Sequence[Row], format: Format) -> str:
         known = get_args(Format)
         raise UsageError(f"no table format '{format}'{did_you_mean(format, known)}: there are {', '.join(known)}")
     writer = {"text": text, "markdown": _markdown, "csv": _csv, "latex": _latex, "json": _json}[format]
-    return writer(rows, paired)
+    return writer(rows, paired) + _protocols(rows, format)
+
+
+def _protocols(rows: Sequence[Row], format: Format) -> str:
+    """Return a line on the protocol of each run that has one, for the formats that people read."""
+    if format in ("csv", "json"):
+        return ""
+    told = [row for row in rows if row.get("protocol")]
+    said = dict.fromkeys(f"{row.get('method')} on {row.get('target')}: {row['protocol']}" for row in told)
+    if not said:
+        return ""
+    lines = [f"protocol of {line}" for line in said]
+    if format == "markdown":
+        return "\n" + "\n".join(f"- {_markdown_escape(line)}" for line in lines) + "\n"
+    return "\n" + "\n".join(f"% {line}" if format == "latex" else line for line in lines) + "\n"
 
 
 def _markdown(rows: Sequence[Row], paired: Sequence[Row]) -> str:
