@@ -159,8 +159,8 @@ def test_a_missing_target_may_be_tested_later(
     write_pack: WritePack, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     split = {"train": range(6), "val": range(6, 8), "test": range(8, 10)}
-    pack = write_pack(tmp_path / "pack", ["miniimagenet"], images=(5,) * 10, splits=split)
-    other = write_pack(tmp_path / "other", ["birds"], images=(5,) * 10, splits=split)
+    pack = write_pack(tmp_path / "pack", ["miniimagenet"], images=(7,) * 10, splits=split)
+    other = write_pack(tmp_path / "other", ["birds"], images=(7,) * 10, splits=split)
     run = tmp_path / "run"
     given = ["--protocol", "closer-look", "--readings.source", "base", "--readings.validation", "mini"]
     assert train(pack, run, *given) == 2

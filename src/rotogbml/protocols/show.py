@@ -70,7 +70,11 @@ def _text(whole: dict[str, Any]) -> str:
     for heading, body in _facts(whole):
         for i, line in enumerate(body):
             lines += textwrap.wrap(
-                line, WIDTH, initial_indent=f"{heading if i == 0 else '':<15}", subsequent_indent=" " * 17
+                line,
+                WIDTH,
+                initial_indent=f"{heading if i == 0 else '':<15}",
+                subsequent_indent=" " * 17,
+                break_on_hyphens=False,
             )
     lines += ["", "what it says"]
     lines += [line for said in whole["says"] for line in _wrapped(said, "- ")]
