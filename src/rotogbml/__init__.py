@@ -49,10 +49,10 @@ _PUBLIC = {
     "UsageError": "rotogbml.errors",
 }
 
-__all__ = ["__version__", "data", *_PUBLIC]
+__all__ = ["__version__", "data", "protocol", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from rotogbml import data
+    from rotogbml import data, protocol
     from rotogbml.cues.explain import explain
     from rotogbml.cues.verb import shape
     from rotogbml.demonstration import demo
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
-    if name == "data":
-        return importlib.import_module("rotogbml.data")
+    if name in ("data", "protocol"):
+        return importlib.import_module(f"rotogbml.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'rotogbml' has no attribute '{name}'")
     found = getattr(importlib.import_module(_PUBLIC[name]), name)

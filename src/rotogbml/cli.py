@@ -63,7 +63,7 @@ VERBS: dict[str, Verb] = {
     "study": Verb("rotogbml.study.verb:study", "carry out a grid of trainings and tests", ("plan",), ("sources",)),
     "study status": Verb("rotogbml.study.verb:status", "how far a study is", ("plan",)),
     "study table": Verb("rotogbml.study.verb:table", "what a study has found", ("plan",)),
-    "protocol list": Verb("rotogbml.protocols.verb:overview", "which published settings there are"),
+    "protocol list": Verb("rotogbml.protocols.verb:list_", "which published settings there are"),
     "protocol show": Verb(
         "rotogbml.protocols.verb:show", "what a setting trains and tests on, says and leaves open", ("name",)
     ),

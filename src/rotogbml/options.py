@@ -7,6 +7,7 @@ import textwrap
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -137,7 +138,7 @@ def typed_names(arguments: Sequence[str], files: Sequence[Path]) -> list[str]:
     import yaml
 
     names: set[str] = set()
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in pairwise([*arguments, ""]):
         flag, equals, given = argument.partition("=")
         if flag.startswith("--"):
             names |= set(_leaves(flag[2:], given if equals else following))

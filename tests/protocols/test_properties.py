@@ -54,7 +54,7 @@ def drawn(parts: Parts, steps: int) -> set[tuple[str, str]]:
     return {(episode.source, name) for episode in episodes for name in episode.classes}
 
 
-def tested(parts: Parts, found: dict[str, PackedSource]) -> set[tuple[str, str]]:
+def under_test(parts: Parts, found: dict[str, PackedSource]) -> set[tuple[str, str]]:
     """Return (source, class) of everything that evaluation may draw, by its own rule."""
     asked = asked_of(parts.config, found)
     pixels = {name: source.digest for name, source in parts.sources.items()}
@@ -74,7 +74,7 @@ def test_no_test_class_is_ever_trained_or_validated_on(suite: str, nine: Path, s
     found = open_pack(pack)
     for name, target, readings in cases():
         parts = built(given(pack, **SMALL, protocol=name, target=target, suite=suite, readings=readings))
-        test = tested(parts, found)
+        test = under_test(parts, found)
         allowed = {(s.name, s.classes[c]) for s in parts.sampler.sources for c in s.classes_of("train")}
         judges = {
             (source.name, source.classes[c])
@@ -119,7 +119,7 @@ def test_weak_has_one_source_and_disjoint_classes(nine: Path, given: Given) -> N
         splits = [set(found[target].classes_of(split)) for split in ("train", "val", "test")]
         assert not splits[0] & splits[1] | splits[0] & splits[2] | splits[1] & splits[2]
         assert {name for _, name in drawn(parts, 20)} == {found[target].classes[c] for c in splits[0]}
-        assert {name for _, name in tested(parts, found)} == {found[target].classes[c] for c in splits[2]}
+        assert {name for _, name in under_test(parts, found)} == {found[target].classes[c] for c in splits[2]}
 
 
 def test_every_class_of_an_unsplit_dataset_trains_unless_its_pack_splits_it_and_that_is_wanted(
@@ -134,7 +134,7 @@ def test_every_class_of_an_unsplit_dataset_trains_unless_its_pack_splits_it_and_
     assert len(base.sources["cropdisease"].classes_of("train")) == 6
 
 
-def test_what_was_trained_whole_or_chose_the_checkpoint_is_not_tested(nine: Path, given: Given) -> None:
+def test_what_was_trained_whole_or_chose_the_checkpoint_is_not_under_test(nine: Path, given: Given) -> None:
     found = open_pack(nine)
     parts = built(given(nine, **SMALL, protocol="closer-look"))
     mini, cub = found["miniimagenet"], found["cub"]

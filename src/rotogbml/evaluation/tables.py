@@ -25,6 +25,7 @@ from rotogbml.evaluation.cells import (
     by_target,
     cells,
     paired_cells,
+    protocols,
 )
 from rotogbml.evaluation.terminal import text
 
@@ -57,11 +58,9 @@ def _protocols(rows: Sequence[Row], format: Format) -> str:
     """Return a line on the protocol of each run that has one, for the formats that people read."""
     if format in ("csv", "json"):
         return ""
-    told = [row for row in rows if row.get("protocol")]
-    said = dict.fromkeys(f"{row.get('method')} on {row.get('target')}: {row['protocol']}" for row in told)
-    if not said:
+    lines = protocols(rows)
+    if not lines:
         return ""
-    lines = [f"protocol of {line}" for line in said]
     if format == "markdown":
         return "\n" + "\n".join(f"- {_markdown_escape(line)}" for line in lines) + "\n"
     return "\n" + "\n".join(f"% {line}" if format == "latex" else line for line in lines) + "\n"

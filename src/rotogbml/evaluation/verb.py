@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from rich.console import Console
@@ -84,7 +85,7 @@ def evaluate(
         UsageError: a run, a target or a number cannot be used.
         RotogbmlError: a checkpoint is damaged, or a process died.
     """
-    given_here = dict(locals())
+    arguments: dict[str, Any] = dict(locals())
     runs = listed(runs)
     target, sources = (None if given is None else listed(given) for given in (target, sources))
     if episodes is not None and episodes < 2:
@@ -102,9 +103,8 @@ def evaluate(
     found = open_sources(first.sources if sources is None else sources)
     asked = asked_of(first, found)
     if k_shot is None and len(asked.shots) > 1:
-        for shot in asked.shots[:-1]:
-            evaluate(**(given_here | {"k_shot": shot}))
-        return evaluate(**(given_here | {"k_shot": asked.shots[-1]}))
+        once = cast("Callable[..., Results]", evaluate)
+        return [once(**{**arguments, "k_shot": shot}) for shot in asked.shots][-1]
     shot = asked.shots[0] if k_shot is None else k_shot
     query = asked.n_query if n_query is None else n_query
     episodes = asked.episodes if episodes is None else episodes

@@ -9,7 +9,7 @@ from rotogbml.protocols.registry import create_protocol, list_protocols, targets
 from rotogbml.protocols.show import Format, render
 
 
-def overview() -> None:
+def list_() -> None:
     """List the protocols, what each can test on, the suites, and how datasets are called."""
     for name in list_protocols():
         targets = targets_of(name)
