@@ -111,7 +111,8 @@ def test_text_and_markdown_hold_what_json_holds(capsys: pytest.CaptureFixture[st
         page = " ".join(shown(["strong", "--target", "cars", "--format", form], capsys).replace("\\", "").split())
         for part in tree["training"]:
             images = f", {part['images']:,} images" if part["images"] else ""
-            assert f"{part['dataset']}: {part['count']} {part['classes']} classes{images}" in page
+            words = ("all", part["count"]) if part["classes"] == "all" else (part["count"], part["classes"])
+            assert f"{part['dataset']}: {words[0]} {words[1]} classes{images}" in page
         assert "cars: 49 novel classes, 2,027 images" in page
         assert "60,000 for 1-shot, 40,000 for 5-shot" in page
         assert "2,000 episodes, 15 queries a class, shots: as in training" in page

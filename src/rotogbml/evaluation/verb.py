@@ -62,17 +62,11 @@ def evaluate(
         n_query: Query images a class; where not given as the protocol says, else as in training.
         episodes: Test episodes for each target; where not given as the protocol says, else 600.
         seed: Names the test episodes; independent of any training seed.
-<<<<<<< HEAD
-        split: Classes of the target; ``auto`` takes its test classes, or all of a source that was never trained on.
+        split: Classes of the target; ``auto`` takes those of the protocol, else its test classes, or all of a source
+            that was never trained on.
         checkpoint: ``best`` by validation, ``last``, ``averaged``: the running mean of the weights
             (``--outer.average``), or ``ensemble``: the mean probability of the best few that the run kept
             (``--outer.keep_best``); named in the row.
-=======
-        split: Classes of the target; ``auto`` takes those of the protocol, else its test classes, or all of a source
-            that was never trained on.
-        checkpoint: ``best`` by validation, ``last``, or ``ensemble``: the mean probability of the best few that the run
-            kept (``--outer.keep_best``), named in the row.
->>>>>>> 6dcf966 (Protocols: the paper's two settings and three of prior work as data, and runs by them)
         test_steps: Inner steps at test; as the run says where not given.
         format: How the table is printed.
         out: Folder for results.json, episodes.npz and examples.npz; RUN/evaluation of the first run where not given.

@@ -32,6 +32,7 @@ def render(protocol: Protocol, format: Format) -> str:
 def _facts(whole: dict[str, Any]) -> list[tuple[str, list[str]]]:
     """Return headings and what stands under each, a line each."""
     e, task = whole["evaluation"], whole["task"]
+    tasks = whole["minibatch"]["tasks"]
     beta = "not a matter of this protocol" if whole["beta"] is None else f"{whole['beta']:g}"
     shots = e["shots"] if isinstance(e["shots"], str) else ", ".join(map(str, e["shots"]))
     several = {**whole["steps"]}
@@ -43,7 +44,7 @@ def _facts(whole: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("training", [_part(part) for part in whole["training"]]),
         ("validation", [_part(part) for part in whole["validation"]] or ["none: the last state counts"]),
         ("test", [_part(part) for part in whole["test"]]),
-        ("minibatch", [f"{whole['minibatch']['tasks']} tasks, {whole['minibatch']['mix']}"]),
+        ("minibatch", [f"{tasks} {'tasks' if tasks > 1 else 'task'}, {whole['minibatch']['mix']}"]),
         ("task", [f"{task['n_way']}-way {task['k_shot']}-shot, {task['n_query']} queries a class"]),
         ("iterations", [", ".join(steps)]),
         ("augmentation", [whole["augmentation"]]),
@@ -58,10 +59,16 @@ def _part(part: dict[str, Any]) -> str:
     called = " or ".join(f"'{name}'" for name in part["sources"])
     if "stand_in" in part:
         return f"{part['dataset']}, {part['classes']} classes: stand-in {called} ({part['stand_in']})"
-    counts = [f"{part['count']:,}" if part["count"] is not None else "", part["classes"], "classes"]
     images = "" if part["images"] is None else f", {part['images']:,} images"
-    said = f"{part['dataset']}: {' '.join(word for word in counts if word)}{images}"
-    return f"{said} ({part['title']}; {part['rule']})"
+    return f"{part['dataset']}: {_classes(part)}{images} ({part['title']}; {part['rule']})"
+
+
+def _classes(part: dict[str, Any]) -> str:
+    if part["count"] is None:
+        return f"{part['classes']} classes, as the pack splits them"
+    if part["classes"] == "all":
+        return f"all {part['count']:,} classes"
+    return f"{part['count']:,} {part['classes']} classes"
 
 
 def _text(whole: dict[str, Any]) -> str:
