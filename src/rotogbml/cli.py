@@ -205,7 +205,7 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
         raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error
     given = {name: _values(typed, f"--{name}") for name in ("preset", "shift", "learner.name")}
     options.refuse_another_preset(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
-    given = {name: _values(typed, f"--{name}") for name in ("protocol", "target", "suite")}
+    given = {name: _values(typed, f"--{name}") for name in options.OF_PROTOCOL}
     options.refuse_another_protocol(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
     if "insist" in by_hand:
         parsed["insist"] = options.typed_names(typed, list(map(Path, files)))

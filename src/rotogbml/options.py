@@ -16,7 +16,7 @@ from rotogbml.config import HomogenizerConfig, IsiConfig, ReweightConfig, Rotate
 from rotogbml.errors import UsageError
 from rotogbml.learner_presets import OPTIONS, OWN
 from rotogbml.presets import PRESETS, ByShift, value
-from rotogbml.protocols import dataset_named
+from rotogbml.protocols import ReadingsConfig, dataset_named
 
 PARTS = {
     "homogenizer.reweight": ReweightConfig,
@@ -40,6 +40,10 @@ in short:
   --isi on, --homogenizer on
                         on again, over a --config in which they are off
 """
+
+
+OF_PROTOCOL = ("protocol", "target", "suite", *(f"readings.{f.name}" for f in fields(ReadingsConfig)))
+"""Options by which a protocol fills a configuration."""
 
 
 def names() -> list[str]:
@@ -109,11 +113,11 @@ def refuse_another_preset(files: Sequence[Path], given: dict[str, str]) -> None:
 
 
 def refuse_another_protocol(files: Sequence[Path], given: dict[str, str]) -> None:
-    """Refuse a protocol, a target or a suite that differs from the one a configuration file was filled for.
+    """Refuse a protocol, a target, a suite or a reading that differs from the one a configuration file was filled for.
 
     Args:
         files: what ``--config`` names.
-        given: ``protocol``, ``target`` and ``suite`` as the command line has them, where it has them.
+        given: those of ``OF_PROTOCOL`` as the command line has them, where it has them.
 
     Raises:
         UsageError: they differ.
@@ -125,8 +129,10 @@ def refuse_another_protocol(files: Sequence[Path], given: dict[str, str]) -> Non
         for name, wanted in given.items():
             # An alias such as birds is the same target.
             meant = dataset_named(wanted).name if name == "target" else wanted
-            if tree.get(name, meant) != meant:
-                there = "none" if tree[name] is None else tree[name]
+            group, _, member = name.rpartition(".")
+            values = (tree.get(group) or {}) if group else tree
+            if str(values.get(member, meant)) != meant:
+                there = "none" if values[member] is None else values[member]
                 raise UsageError(
                     f"--{name} {wanted} over {file}, which was filled for {name} {there}: leave --{name} out, or start "
                     "without --config"

@@ -189,7 +189,16 @@ def test_the_configuration_keeps_protocol_and_values_and_makes_the_run_again(nin
     assert main(["train", *options(nine), *given, "--out", str(first)]) == 0
     tree = yaml.safe_load((first / "config.yaml").read_text())
     assert (tree["protocol"], tree["target"], tree["suite"]) == ("strong", "cub", "paper")
-    assert tree["readings"]["pool"] == "natural4"
+    assert tree["readings"] == {
+        "pool": "natural4",
+        "draw": "without-replacement",
+        "unsplit": "all",
+        "source": None,
+        "test": "novel",
+        "validation": "mini",
+        "evaluation": "lrp",
+        "size": 224,
+    }
     assert tree["homogenizer"]["reweight"]["beta"] == 1.5
     assert tree["holdout"] == ["chestx", "cropdiseases", "cub", "eurosat", "isic"]
     assert tree["validate_on"] == ["miniimagenet"]
@@ -203,12 +212,16 @@ def test_the_configuration_keeps_protocol_and_values_and_makes_the_run_again(nin
     assert main(["train", *options(nine), *given, "--steps", "3", "--out", str(first)]) == 0
 
 
-@pytest.mark.parametrize(("option", "value"), [("protocol", "weak"), ("target", "cars"), ("suite", "core")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("protocol", "weak"), ("target", "cars"), ("suite", "core"), ("readings.pool", "all8"), ("readings.size", "42")],
+)
 def test_another_protocol_over_a_configuration_of_one_is_refused(
     option: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "c.yaml"
-    file.write_text(yaml.safe_dump({"protocol": "strong", "target": "cub", "suite": "paper"}))
+    readings = {"pool": "natural4", "size": 84}
+    file.write_text(yaml.safe_dump({"protocol": "strong", "target": "cub", "suite": "paper", "readings": readings}))
     command = ["train", "--sources", "pack", "--out", "run", "--config", str(file), f"--{option}", value]
     assert main(command) == 2
     assert f"--{option} {value} over {file}, which was filled for {option}" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from typing import Any
 
 from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError
-from rotogbml.protocols import Part, Protocol, create_protocol
+from rotogbml.protocols import Part, Protocol, ReadingsConfig, create_protocol
 from rotogbml.protocols.datasets import SPLIT_OF, find
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.assemble import open_sources
@@ -58,6 +58,7 @@ def apply(config: RunConfig, insist: Collection[str] = ()) -> RunConfig:
     c = dataclasses.replace(
         config,
         target=protocol.target or None,
+        readings=ReadingsConfig(**protocol.readings),
         holdout=sorted({*config.holdout, *(name for name in found if name not in training)}),
         whole=sorted({*config.whole, *whole}),
         validate_on=_judges(config, protocol, judges),
