@@ -48,6 +48,8 @@ class Row:
     checkpoint: str
     command: str
     """What measures this number again."""
+    protocol: str = ""
+    """The run's protocol, with its readings and where run or test depart from it; empty without one."""
 
     @property
     def key(self) -> str:
