@@ -60,7 +60,12 @@ VERBS: dict[str, Verb] = {
         ("runs",),
         ("runs", "target", "sources"),
     ),
-    "study": Verb("rotogbml.studies.verb:study", "carry out a grid of trainings and tests", ("plan",), ("sources",)),
+    "study": Verb(
+        "rotogbml.studies.verb:study",
+        "carry out a grid of trainings and tests",
+        ("plan",),
+        ("sources", "targets", "learner"),
+    ),
     "study status": Verb("rotogbml.studies.verb:status", "how far a study is", ("plan",)),
     "study table": Verb("rotogbml.studies.verb:table", "what a study has found", ("plan",)),
     "protocol list": Verb("rotogbml.protocols.verb:list_", "which published settings there are"),
@@ -193,7 +198,7 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     for action in parser._actions:
         chosen = options.chosen_by_preset(action.dest)
         action.help = f"{action.help} ({chosen})" if chosen else action.help
-    typed = _sugar(arguments)
+    typed = _sugar(arguments, _NAMED if verb.config else ())
     files = _values(typed, "--config") if verb.config else []
     try:
         parsed = parser.instantiate(parser.parse_args(typed))
@@ -212,7 +217,7 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     return {key: parsed[key] for key in inspect.signature(call).parameters}
 
 
-def _sugar(arguments: list[str]) -> list[str]:
+def _sugar(arguments: list[str], named: Sequence[str] = _NAMED) -> list[str]:
     """Rewrite what people type into what the parser reads.
 
     ``--dry-run`` → ``--dry_run``; ``--isi off`` (none, false, null) → null; ``--isi on`` → an empty group, which keeps
@@ -234,7 +239,7 @@ def _sugar(arguments: list[str]) -> list[str]:
             halves = ("", ".reweight", ".rotate") if flag == "--homogenizer" else ("",)
             out += [word for half in halves for word in (flag + half, "{}")]
             i += width
-        elif flag in _NAMED and following and not following.startswith(("-", "{")):
+        elif flag in named and following and not following.startswith(("-", "{")):
             out += [f"{flag}.name", following]
             i += width
         else:

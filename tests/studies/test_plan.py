@@ -11,6 +11,7 @@ import yaml
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import SPELT
 from rotogbml.studies.plan import Budget, Cell, Rung, read_plan, shipped
+from rotogbml.studies.plan import written as dumped
 
 TREE: dict[str, Any] = {
     "targets": ["alpha", "beta"],
@@ -115,3 +116,10 @@ def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatc
 def test_stage1_has_every_rival() -> None:
     used = {options.get("homogenizer.combine") for options in read_plan("stage1").settings.values()}
     assert set(SPELT) - used <= {"mean", "sum", "dualproj"}  # Adam sees no factor; UPGrad's earlier form
+
+
+def test_a_plan_is_the_same_after_it_was_written(tmp_path: Path) -> None:
+    plan = read_plan("stage1")
+    path = tmp_path / "stage1.yaml"
+    path.write_text(dumped(plan))
+    assert read_plan(str(path)) == plan

@@ -153,7 +153,7 @@ def test_cells_that_fail_are_named_and_the_others_are_done(
 
 
 def test_no_time_begins_no_cell(pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path / "s"), "--minutes", "0"]) == 0
+    assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path / "s"), "--stop_after", "0"]) == 0
     assert "Nothing is done yet." in capsys.readouterr().out
 
 

@@ -68,7 +68,7 @@ def carry_out(work: Work) -> dict[str, Any]:
     if code == 130:
         raise KeyboardInterrupt
     if code:
-        raise RotogbmlError(f"training of {work.cell.id} failed")
+        raise SystemExit(code)  # what is wrong was said
     outcome = _tested(work) | {"conflict": conflict_of(work.run / "metrics.jsonl")}
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_atomic(work.folder / OUTCOME, json.dumps(outcome, ensure_ascii=False) + "\n")
@@ -77,6 +77,7 @@ def carry_out(work: Work) -> dict[str, Any]:
 
 def _tested(work: Work) -> dict[str, Any]:
     """Return the record of a trained cell: whose it is, how it was tested, each episode's accuracy."""
+    from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
     from rotogbml.evaluation.dealing import accuracies
     from rotogbml.evaluation.methods import Adapted, Spec, load
     from rotogbml.evaluation.seen import Seen, honest_split
@@ -87,16 +88,16 @@ def _tested(work: Work) -> dict[str, Any]:
     cell, plan = work.cell, work.test
     folder = RunFolder(work.run)
     config = folder.read_config()
-    source = open_sources(list(work.sources))[cell.target]
-    seen = Seen.by(str(work.run))
-    test = Test(
-        source, honest_split(source, "auto", [seen]), config.episodes.n_way, cell.k_shot, plan.n_query, plan.seed
-    )
+    found = open_sources(list(work.sources))
+    name = cell.target if config.protocol is None else default_targets(config, found)[0]
+    source, seen = found[name], Seen.by(str(work.run))
+    split = honest_split(source, asked_of(config, found).split(name, "auto"), [seen])
+    test = Test(source, split, config.episodes.n_way, cell.k_shot, plan.n_query, plan.seed)
     specs = {name: Spec("run", str(work.run), name) for name in plan.checkpoints}
     load.cache_clear()
     method = load(specs[plan.checkpoints[0]], source.size)
     assert isinstance(method, Adapted)
-    found = accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
+    scores = accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
     return {
         "seed": cell.seed,
         "target": cell.target,
@@ -111,9 +112,10 @@ def _tested(work: Work) -> dict[str, Any]:
         "n_query": test.n_query,
         "split": test.split,
         "test_seed": test.seed,
+        "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
         "norm": method.learner.network.encoder.norm,
         "sources": sorted(seen.pixels),
-        "correct": {name: packed(found[spec, cell.target], test.n_way * test.n_query) for name, spec in specs.items()},
+        "correct": {kind: packed(scores[spec, name], test.n_way * test.n_query) for kind, spec in specs.items()},
         "command": ["rotogbml", "train", *work.arguments],
     }
 
@@ -151,13 +153,14 @@ def serve() -> None:
     """Be a cell's process: the work on standard input, whose end is the parent's, words to the log that is given."""
     work: Work = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        with _logged(work.folder / "log.txt"):
+    with _logged(work.folder / "log.txt"):
+        try:
             carry_out(work)
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except RotogbmlError:
-        raise SystemExit(1) from None
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+        except RotogbmlError as error:
+            print(f"rotogbml: {error}")
+            raise SystemExit(1) from None
 
 
 def _end_with_parent() -> None:

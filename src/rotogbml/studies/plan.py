@@ -26,7 +26,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -116,6 +116,9 @@ class Plan:
     always: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     learners: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"maml": {}})
+    protocol: str = ""
+    """A published protocol, whose targets these are; empty: each target is held out and all else trained on."""
+    suite: str = "paper"
 
     def cells(self, rung: Rung, settings: Iterable[str] | None = None) -> Iterator[Cell]:
         """Yield a rung's cells of some settings (None: all), seeds outermost: early on there is a table of one."""
@@ -128,7 +131,10 @@ class Plan:
         """Return what follows ``rotogbml train`` for a cell, but for sources and the run's place."""
         options = {**self.options, **self.learners[cell.learner], **self.settings[cell.setting]}
         said = [word for name, value in options.items() for word in (f"--{name}", _word(value))]
-        own = {"holdout": cell.target, "episodes.k_shot": cell.k_shot, "seed": cell.seed}
+        own: dict[str, Any] = {"holdout": cell.target}
+        if self.protocol:
+            own = {"protocol": self.protocol, "suite": self.suite, "target": cell.target}
+        own |= {"episodes.k_shot": cell.k_shot, "seed": cell.seed}
         own |= {budget.unit: f"{budget.amount:.10g}"}
         return [*said, *(word for name, value in own.items() for word in (f"--{name}", str(value)))]
 
@@ -157,6 +163,13 @@ def read_plan(name: str) -> Plan:
         return _plan(path.stem, tree)
     except UsageError as error:
         raise UsageError(f"plan {path}: {error}") from error
+
+
+def written(plan: Plan) -> str:
+    """Return a plan as YAML that ``read_plan`` takes."""
+    tree = {key: value for key, value in asdict(plan).items() if key != "name" and value not in ((), "", {})}
+    tree["rungs"] = [{key: value for key, value in rung.items() if value is not None} for rung in tree["rungs"]]
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
 def shipped() -> list[str]:

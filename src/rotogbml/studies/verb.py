@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rotogbml.children import cores
 from rotogbml.errors import RotogbmlError, UsageError
-from rotogbml.files import make_folder
+from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
 from rotogbml.studies.cell import Work
 from rotogbml.studies.halving import accuracy, rungs, survivors
 from rotogbml.studies.ledger import FILE, Ledger
-from rotogbml.studies.plan import Budget, Cell, Plan, read_plan
+from rotogbml.studies.plan import Budget, Cell, Plan, Rung, read_plan, written
 from rotogbml.studies.pool import Cluster, Cores, Pool
+from rotogbml.studies.published import check_there, is_published, published_plan, words
 from rotogbml.studies.render import Format, render
 from rotogbml.studies.table import StudyRow, study_rows
+from rotogbml.training.assemble import hold_out, open_sources
 from rotogbml.training.progress import clock
 
 RUNS = Path("runs/study")
 """Where studies are kept if the user names no place."""
+PLAN = "plan.yaml"
+"""The plan as it was carried out, in the study's folder."""
 
 
 def study(
@@ -29,18 +34,39 @@ def study(
     sources: list[str],
     out: str | None = None,
     workers: int | None = None,
+    stop_after: float | None = None,
+    suite: Literal["paper", "core"] = "paper",
+    targets: list[str] | None = None,
+    learner: list[str] | None = None,
+    seeds: int = 3,
+    steps: int | None = None,
     minutes: float | None = None,
+    k_shot: list[int] | None = None,
+    episodes: int | None = None,
+    n_query: int | None = None,
+    options: dict[str, Any] | None = None,
     cluster: Literal["", "local", "slurm", "debug"] = "",
     cluster_options: dict[str, Any] | None = None,
 ) -> list[StudyRow]:
     """Carry out a declared grid of trainings, cell by cell; go on where it stopped.
 
     Args:
-        plan: A plan that comes with the package, or a YAML file.
+        plan: A plan that comes with the package, a YAML file, or a protocol (``rotogbml protocol list``): its table,
+            each learner plain and with RotoGBML.
         sources: Packs made by ``rotogbml data pack``, or ``glyphs``; each target is held out of them in its turn.
         out: Folder of the study; runs/study/PLAN where not given. If it holds outcomes already, what is left is done.
         workers: Cells at once, one thread each; as many as cores where not given.
-        minutes: Begin no cell after so many minutes; a later call goes on. Not on a cluster.
+        stop_after: Begin no cell after so many minutes; a later call goes on. Not on a cluster.
+        suite: Of a protocol: the paper's datasets, or the small public stand-ins (core).
+        targets: Of a protocol; all where not given.
+        learner: Of a protocol: one or several, such as imaml,maml; maml where not given.
+        seeds: Of a protocol: how many, from 0.
+        steps: Of a protocol: length of each training; the protocol's own where neither this nor minutes is given.
+        minutes: Of a protocol: training time of each cell.
+        k_shot: Of a protocol: one table each; 1 where not given.
+        episodes: Of a protocol: test episodes of each training; its own where not given.
+        n_query: Of a protocol: test queries a class; its own where not given.
+        options: Of a protocol: more options of ``rotogbml train`` for every cell, such as {"encoder.name": "conv4"}.
         cluster: Send the cells to a cluster through submitit: slurm; local tries the same with processes of this
             machine. Not given: processes of our own.
         cluster_options: Of submitit's executor, such as {"slurm_partition": "cpu", "timeout_min": 60}.
@@ -52,18 +78,27 @@ def study(
         UsageError: the plan, a source or an option cannot be used.
         RotogbmlError: a cell failed; the others are done and kept.
     """
-    declared = read_plan(plan)
-    folder = _folder(declared, out)
+    if is_published(plan):
+        budget = Rung(steps=steps, minutes=minutes)
+        chosen, learners = words(targets or ["all"]), words(learner or ["maml"])
+        declared = published_plan(
+            plan, suite, chosen, learners, seeds, budget, k_shot or [1], episodes, n_query, options or {}
+        )
+    else:
+        _refuse_options(plan, targets, learner, steps, minutes, k_shot, episodes, n_query, options)
+        declared = read_plan(plan)
+    folder = _folder(plan if is_published(plan) else declared.name, out)
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}: give at least 1, or leave it out")
     sources = [source if source == "glyphs" else str(Path(source).resolve()) for source in sources]
     _check_targets(declared, sources)
     make_folder(folder)
+    write_atomic(folder / PLAN, written(declared))
     with locked(folder, f"carrying out a study in {folder}"):
         ledger = Ledger(declared, folder / FILE)
         if ledger.stale:
             print(f"{ledger.stale} outcomes in {folder / FILE} are of other plans or words: kept, not counted")
-        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        end = math.inf if stop_after is None else time.monotonic() + 60 * stop_after
         pool: Pool = Cores(workers or cores(), end)
         if cluster:
             pool = Cluster(cluster, folder / "jobs", cluster_options or {})
@@ -79,15 +114,14 @@ def status(plan: str, out: str | None = None) -> None:
     """Say how far a study is: cells done and left, time used and left.
 
     Args:
-        plan: A plan that comes with the package, or a YAML file.
+        plan: As it was given to ``rotogbml study``.
         out: Folder of the study; runs/study/PLAN where not given.
 
     Raises:
         UsageError: there is no such plan.
         RotogbmlError: the results cannot be read.
     """
-    declared = read_plan(plan)
-    folder = _folder(declared, out)
+    declared, folder = _declared(plan, out)
     ledger = Ledger(declared, folder / FILE)
     print(f"{declared.name}: {declared.about}".rstrip(": "))
     begun = rungs(ledger)
@@ -107,7 +141,7 @@ def table(plan: str, out: str | None = None, format: Format = "text") -> None:
     """Print a study's table, whole or as far as it is.
 
     Args:
-        plan: A plan that comes with the package, or a YAML file.
+        plan: As it was given to ``rotogbml study``.
         out: Folder of the study, or its results.jsonl; runs/study/PLAN where not given.
         format: text, markdown, csv or json; csv and json have every field.
 
@@ -115,8 +149,7 @@ def table(plan: str, out: str | None = None, format: Format = "text") -> None:
         UsageError: there is no such plan, or nothing of it is done there.
         RotogbmlError: the results cannot be read.
     """
-    declared = read_plan(plan)
-    place = _folder(declared, out)
+    declared, place = _declared(plan, out)
     ledger = Ledger(declared, place if place.is_file() else place / FILE)
     if not ledger.done:
         raise UsageError(f"{place} holds no outcome of plan {declared.name}: begin with 'rotogbml study {plan}'")
@@ -130,14 +163,34 @@ def table(plan: str, out: str | None = None, format: Format = "text") -> None:
 vars(study).update(status=status, table=table)
 
 
-def _folder(plan: Plan, out: str | None) -> Path:
-    return RUNS / plan.name if out is None else Path(out)
+def _folder(name: str, out: str | None) -> Path:
+    return RUNS / name if out is None else Path(out)
+
+
+def _declared(plan: str, out: str | None) -> tuple[Plan, Path]:
+    """Return the plan of a study that has begun, and its place."""
+    if not is_published(plan):
+        declared = read_plan(plan)
+        return declared, _folder(declared.name, out)
+    place = _folder(plan, out)
+    kept = (place.parent if place.is_file() else place) / PLAN
+    if not kept.is_file():
+        raise UsageError(f"{place} holds no study of {plan} ({PLAN} is missing): begin with 'rotogbml study {plan}'")
+    return replace(read_plan(str(kept)), name=plan), place
+
+
+def _refuse_options(plan: str, *given: object) -> None:
+    names = ("targets", "learner", "steps", "minutes", "k_shot", "episodes", "n_query", "options")
+    for name, value in zip(names, given, strict=True):
+        if value is not None:
+            raise UsageError(f"--{name} is of a protocol's study: {plan} says it itself, in its YAML file")
 
 
 def _check_targets(plan: Plan, sources: list[str]) -> None:
-    from rotogbml.training.assemble import hold_out, open_sources
-
     found = open_sources(sources)
+    if plan.protocol:
+        check_there(plan, found)
+        return
     for target in plan.targets:
         hold_out(found, [target])
 
