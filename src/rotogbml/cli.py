@@ -39,8 +39,27 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "data scan": Verb("rotogbml.sources.verbs:scan", "look at image folders or archives, write nothing", ("root",)),
     "data pack": Verb(
-        "rotogbml.sources.verbs:pack", "decode image folders or archives once, into a pack", ("root", "out")
+        "rotogbml.sources.verbs:pack",
+        "decode image folders or archives once, into a pack",
+        ("root", "out"),
+        ("drop_overlap",),
     ),
+    "data import": Verb(
+        "rotogbml.releases.verbs:import_",
+        "pack a published data set as it is released, with its class split",
+        ("name", "path", "out"),
+        ("drop_overlap",),
+    ),
+    "data check": Verb(
+        "rotogbml.releases.verbs:check", "what of a release is there, what is missing", ("name", "path")
+    ),
+    "data list": Verb(
+        "rotogbml.releases.verbs:list_", "releases that can be imported, and their terms", (), ("packs",)
+    ),
+    "data overlap": Verb(
+        "rotogbml.releases.verbs:overlap", "images that stand in several packs", ("packs",), ("packs",)
+    ),
+    "data hub": Verb("rotogbml.releases.verbs:hub", "pack a data set of the Hugging Face hub", ("id", "out")),
     "train": Verb(
         "rotogbml.training.verb:train", "learn an initialisation from several sources", (), ("sources", "holdout"), True
     ),
@@ -123,7 +142,7 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
 def _overview(only: set[str] | None = None) -> str:
     about = "Meta-learning from a few photos a class and several unlike sources."
     lines = ["usage: rotogbml VERB [options]", "", about, "", "verbs:"]
-    lines += [f"  {name:<12}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
+    lines += [f"  {name:<14}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
     return "\n".join(
         [*lines, "", "rotogbml VERB --help lists a verb's options; rotogbml --version prints the version."]
     )

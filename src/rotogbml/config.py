@@ -59,6 +59,8 @@ class EpisodeConfig:
     """From where the N tasks come (strong: one-source-per-task, weak: single-source)."""
     augment: Literal["closer-look", "shape-safe", "none"] | None = None
     """Training augmentation; shape-safe never flips (for characters)."""
+    respect_groups: bool = True
+    """Never put images of one lesion, leaf or patient into support and query both, where a source names them."""
 
 
 @dataclass
@@ -239,3 +241,4 @@ class RunConfig:
     isi: IsiConfig | None
     outer: OuterConfig
     head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None
+    drop_overlap: bool = False

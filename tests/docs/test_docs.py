@@ -55,6 +55,7 @@ PAGES = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/log.md",
+    "docs/datasets.md",
     "docs/learners.md",
     "docs/homogenizers.md",
     "docs/gradients.md",

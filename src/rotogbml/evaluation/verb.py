@@ -41,6 +41,7 @@ def evaluate(
     split: Split = "auto",
     checkpoint: Literal["best", "last", "ensemble"] = "best",
     test_steps: int | None = None,
+    respect_groups: bool = True,
     format: Format = "text",
     out: str | None = None,
     workers: int | None = None,
@@ -63,6 +64,8 @@ def evaluate(
         checkpoint: ``best`` by validation, ``last``, or ``ensemble``: the mean probability of the best few that the run
             kept (``--outer.keep_best``), named in the row.
         test_steps: Inner steps at test; as the run says where not given.
+        respect_groups: Never put images of one lesion, leaf or patient on both sides of an episode, where a target
+            names them; false is the literature's protocol. The row says which.
         format: How the table is printed.
         out: Folder for results.json, episodes.npz and examples.npz; RUN/evaluation of the first run where not given.
         workers: Processes; as many as cores where not given. The numbers do not depend on it.
@@ -99,7 +102,15 @@ def evaluate(
     found = open_sources(first.sources if sources is None else sources)
     seen = {run: Seen.by(run) for run in runs}
     tests = [
-        Test(found[name], honest_split(found[name], split, list(seen.values())), way, shot, query, seed)
+        Test(
+            found[name],
+            honest_split(found[name], split, list(seen.values())),
+            way,
+            shot,
+            query,
+            seed,
+            respect_groups=respect_groups,
+        )
         for name in _targets(target, first, found)
     ]
     for test in tests:
@@ -112,6 +123,7 @@ def evaluate(
     make_folder(folder)
     results = Results.read(folder)
     given = {"sources": sources, "test_steps": test_steps, "out": out}
+    given |= {"respect_groups": None if respect_groups else "false"}
     given |= {"split": None if split == "auto" else split, "checkpoint": None if checkpoint == "best" else checkpoint}
     results.command = _command(runs, tests, episodes, given)
     names = run_names(runs)
@@ -189,6 +201,7 @@ def _row(spec: Spec, test: Test, values: np.ndarray, shown: str, run: str, train
         steps=method.step if isinstance(method, Adapted) else 0,
         checkpoint=spec.checkpoint if spec.kind == "run" else "",
         command=command,
+        groups=test.groups,
     )
 
 
