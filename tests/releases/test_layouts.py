@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from rotogbml.cli import main
 from rotogbml.releases.check import check
 from rotogbml.releases.importing import import_release, read_release
+from rotogbml.releases.listing import list_releases
 from rotogbml.sources.packed import open_pack
 
 Piece = Callable[..., tuple[Path, dict[str, Any]]]
@@ -134,3 +139,23 @@ def test_check_says_the_same(piece: Piece, name: str) -> None:
         assert f"{count:,} {reason}" in said
     assert report.terms in said
     assert all(trap in said for trap in report.traps)
+
+
+def test_the_list_knows_what_is_packed(piece: Piece, tmp_path: Path) -> None:
+    place, _ = piece("eurosat")
+    import_release("eurosat", place, tmp_path / "packs" / "satellite", size=16, workers=1)
+    listing = list_releases([str(tmp_path)])
+    assert {name: len(found) for name, found in listing.packed.items() if found} == {"eurosat": 1}
+    assert all(release.terms and release.publisher and release.layout for release in listing.releases)
+    text = io.StringIO()
+    Console(file=text, width=2000).print(listing)
+    assert "satellite (36 at 16 px)" in " ".join(text.getvalue().split())
+
+
+def test_check_as_json(piece: Piece, capsys: pytest.CaptureFixture[str]) -> None:
+    place, expect = piece("ham10000")
+    assert main(["data", "check", "ham10000", str(place), "--format", "json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["images"] == expect["images"]
+    assert said["left"] == expect["skipped"]
+    assert said["wrong"]["nv"] == [6, 6705]

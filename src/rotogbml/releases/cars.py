@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, Finder, base
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Named, Reading, by_names
 from rotogbml.releases.release import Release, every_other, published_lines
-from rotogbml.releases.tables import read_mat, struct
+from rotogbml.releases.tables import numbers, read_mat, struct
 from rotogbml.sources.tree import ClassSplit
 
 
@@ -47,7 +49,11 @@ def _names(files: Files) -> list[str]:
     meta = files.one("cars_meta.mat")
     if meta is None:
         return published_lines("cars.txt")
-    return [str(name).strip() for name in read_mat(files, meta, ("class_names",))["class_names"]]
+    return _strings(read_mat(files, meta, ("class_names",))["class_names"])
+
+
+def _strings(names: Any) -> list[str]:
+    return [str(name).strip() for name in np.asarray(names).reshape(-1)]
 
 
 def _devkit(files: Files, path: str, names: list[str], part: str) -> Iterator[Named]:
@@ -60,21 +66,22 @@ def _devkit(files: Files, path: str, names: list[str], part: str) -> Iterator[Na
 def _annos(files: Files, path: str, names: list[str]) -> Iterator[Named]:
     read = read_mat(files, path, ("annotations",))
     if "class_names" in read:
-        names = [str(name).strip() for name in read["class_names"]]
+        names = _strings(read["class_names"])
     for record in struct(files, path, read["annotations"], ("relative_im_path", "class", "test")):
-        test = bool(record["test"])
+        test = bool(numbers(files, path, record["test"]).any())
         label = _label(files, path, names, record["class"])
         part, unused = ("test", "test_part") if test else ("train", "")
         yield Named(str(record["relative_im_path"]), label, part=part, unused=unused)
 
 
 def _label(files: Files, path: str, names: list[str], number: Any) -> str:
-    if not 1 <= int(number) <= len(names):
+    found = numbers(files, path, number)
+    if found.size != 1 or not 1 <= found[0] <= len(names):
         raise UsageError(
             f"'{path}' in {files.root} names class {number}, and there are {len(names)} names: the .mat files are "
             "of two versions"
         )
-    return names[int(number) - 1]
+    return names[int(found[0]) - 1]
 
 
 def _slashless(name: str) -> str:

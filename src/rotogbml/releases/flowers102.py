@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Named, Reading, by_names
 from rotogbml.releases.release import Release, at_random
-from rotogbml.releases.tables import read_mat
+from rotogbml.releases.tables import numbers, read_mat
 
 _PARTS = {"trnid": "train", "valid": "val", "tstid": "test"}
 
@@ -19,14 +17,14 @@ def read(files: Files, whole: bool) -> Reading:
     path = files.one("imagelabels.mat")
     if path is None:
         return class_folders(files, "class folders (no imagelabels.mat)", lambda folder: not _is_flat(folder))
-    labels = np.atleast_1d(read_mat(files, path, ("labels",))["labels"]).astype(int)
-    if labels.ndim != 1 or labels.min() < 1 or labels.max() > 102:
+    labels = numbers(files, path, read_mat(files, path, ("labels",))["labels"])
+    if not labels.size or labels.min() < 1 or labels.max() > 102:
         raise UsageError(f"'{path}' in {files.root} is of another release: its labels are not 1 to 102")
     parts: dict[int, str] = {}
     sets = files.one("setid.mat")
     if sets is not None:
         ids = read_mat(files, sets, tuple(_PARTS))
-        parts = {int(i): part for key, part in _PARTS.items() for i in np.atleast_1d(ids[key])}
+        parts = {int(i): part for key, part in _PARTS.items() for i in numbers(files, sets, ids[key])}
     rows = [Named(f"image_{i:05}.jpg", str(label), part=parts.get(i, "")) for i, label in enumerate(labels.tolist(), 1)]
     return by_names(files, rows, "imagelabels.mat", [str(i) for i in range(1, 103)])
 

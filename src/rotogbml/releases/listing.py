@@ -53,7 +53,7 @@ class Listing:
                 f"{release.classes:,}" if release.classes else "",
                 f"{release.images:,}" if release.images else "",
                 _gigabytes(release.images, 84),
-                " or ".join(release.splits) if release.images else "",
+                " or ".join(release.splits) if release.classes else "",
                 release.groups,
                 Text("; ".join(packs)),
             )
@@ -80,7 +80,7 @@ def list_releases(packs: Iterable[str] | None = None) -> Listing:
     for folder in folders:
         if not folder.is_dir():
             raise UsageError(f"no folder at {folder}: give packs, or a folder of packs")
-        heads = {head.parent for depth in ("", "*/", "*/*/") for head in folder.glob(f"{depth}{SOURCE_FILE}")}
+        heads = {head.parent for depth in ("", "*/", "*/*/", "*/*/*/") for head in folder.glob(f"{depth}{SOURCE_FILE}")}
         for place in sorted(heads):
             if place.name.startswith(".") or any(part.startswith(".") for part in place.relative_to(folder).parts):
                 continue

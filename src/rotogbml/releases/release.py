@@ -24,7 +24,7 @@ class Release:
         publisher: Who publishes it; where its page is, is theirs to say.
         terms: Terms of use as they were read, and where.
         classes: Published number of classes, of what is taken.
-        images: Published number of images, of what is taken.
+        images: Published number of images, of what is taken; 0 where nobody published it.
         layout: What is expected on disk.
         takes: Which images and classes the literature takes, and where ours differ.
         marks: Names of its label files, with ``*`` for any text.

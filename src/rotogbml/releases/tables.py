@@ -147,6 +147,18 @@ def struct(files: Files, path: str, records: Any, required: Sequence[str]) -> It
         yield {name: record[name] for name in names}
 
 
+def numbers(files: Files, path: str, values: Any) -> np.ndarray:
+    """Return whole numbers of a MATLAB file, int64 [n].
+
+    Raises:
+        UsageError: They are none.
+    """
+    try:
+        return np.asarray(values).astype(np.int64).reshape(-1)
+    except (TypeError, ValueError):
+        raise UsageError(f"'{path}' in {files.root} is of another version: no numbers where they should be") from None
+
+
 def read_json(files: Files, path: str, required: Sequence[str] = ()) -> Any:
     """Return a JSON file; an object must have the keys ``required``.
 
