@@ -125,12 +125,13 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--quick", action="store_true", help="42 px only, 3 rounds")
+    arguments.add_argument("--all", action="store_true", help="with one thread fewer than cores, too")
     given = arguments.parse_args()
     keep_freed_memory()
     sizes, rounds = ((42,), 3) if given.quick else ((84, 42), given.rounds)
     record: dict[str, object] = {"rounds": rounds, "cores": cores(), "torch": torch.__version__}
     for size in sizes:
-        for threads in sorted({cores(), max(1, cores() - 1)}, reverse=True):
+        for threads in sorted({cores(), max(1, cores() - given.all)}, reverse=True):
             minibatch, rows = alone(size, threads), measure(size, threads, rounds)
             record[f"{size} px, {threads} threads"] = {"minibatch_ms": minibatch, "table": rows}
             print(f"\n{size} px, {threads} threads of {cores()} cores; to a step on ready-made episodes")
@@ -139,9 +140,9 @@ def main() -> None:
                 span = f"  {row['low']:.3f} - {row['high']:.3f}"
                 alone_ms = f"{minibatch[name.split(',')[0]]:10.1f}" if name.endswith("inline") else ""
                 print(f"{name:<24}{row['seconds']:8.3f}{row['ratio']:8.3f}{span}{row['processor']:10.3f}{alone_ms}")
-    RESULTS.mkdir(exist_ok=True)
-    name = "data-quick.json" if given.quick else "data.json"
-    (RESULTS / name).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+            RESULTS.mkdir(exist_ok=True)
+            name = "data-quick.json" if given.quick else "data.json"
+            (RESULTS / name).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

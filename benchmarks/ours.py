@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from rotogbml.episodes import Episode
 class Ours:
     """``meta_step`` on tasks that are handed in."""
 
-    def __init__(self, work: Work, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, work: Work, dtype: torch.dtype = torch.float32, precision: Literal["32", "bf16-mixed"] = "32"
+    ) -> None:
         learner = {"name": work.learner, "inner_lr": INNER_LR, "inner_steps": work.steps}
         if work.learner == "imaml":
             # Without a tolerance it always takes all its products, as the plain loop does.
@@ -27,7 +30,7 @@ class Ours:
         config = configuration(
             None,
             None,
-            encoder=EncoderConfig(name=work.encoder, width=work.width),
+            encoder=EncoderConfig(name=work.encoder, width=work.width, precision=precision),
             learner=LearnerConfig(**learner),
             episodes=EpisodeConfig(k_shot=work.k_shot, n_query=work.n_query, tasks_per_batch=work.tasks),
             outer=OuterConfig(meta_lr=META_LR),

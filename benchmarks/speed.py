@@ -32,7 +32,7 @@ import torch
 from benchmarks import agreement, growth, targets
 from benchmarks.rounds import count_flops, measure
 from benchmarks.tables import growth_table, work_table
-from benchmarks.ways import OURS, PAIR, PLAIN, PLAIN_KEEPS
+from benchmarks.ways import BF16, BF16_PAIR, OURS, PAIR, PLAIN, PLAIN_KEEPS
 from benchmarks.where import where
 from benchmarks.work import WORKS
 from benchmarks.worker import ROOT
@@ -52,7 +52,7 @@ QUICK = {"W1": 1, "W3": 2}
 """Rounds of each work."""
 HEAVY = ("W2",)
 """Works whose ways would hold more memory together than a machine may have."""
-FEW = (OURS, PAIR, PLAIN, PLAIN_KEEPS)
+FEW = (OURS, PAIR, BF16, BF16_PAIR, PLAIN, PLAIN_KEEPS)
 """Ways where not all are asked for: of W4, and of W1 where it is quick."""
 
 

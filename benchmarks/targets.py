@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ways import OURS, PAIR, PLAIN
+from benchmarks.ways import BF16, BF16_PAIR, OURS, PAIR, PLAIN
 
 Record = dict[str, Any]
 Others = dict[str, Record]
@@ -121,9 +121,12 @@ PEERS = (PLAIN, "higher", "torchopt", "learn2learn's algorithm")
 TARGETS = [
     *(Target("W1", way, 3.5, True, "×", faster("W1", way)) for way in PEERS),
     Target("W1, two processes", PLAIN, 3.5, True, "×", faster("W1", PLAIN, PAIR)),
+    Target("W1, bf16", PLAIN, 5.0, True, "×", faster("W1", PLAIN, BF16)),
+    Target("W1, bf16, two processes", PLAIN, 5.0, True, "×", faster("W1", PLAIN, BF16_PAIR)),
     Target("W1", "peak of f32 convolution", 60, True, "%", share_of_peak("W1")),
     Target("W1, two processes", "peak of f32 convolution", 60, True, "%", share_of_peak("W1", PAIR)),
     *(Target(work, way, 3.0, True, "×", faster(work, way)) for work in ("W2", "W3") for way in PEERS),
+    *(Target(f"{w}, two processes", PLAIN, 3.0, True, "×", faster(w, PLAIN, PAIR)) for w in ("W2", "W3")),
     *(Target(work, PLAIN, 1.6, True, "×", faster(work, PLAIN)) for work in ("W4, 5 steps", "W4, 1 step")),
     Target("W1, first order", PLAIN, 2.2, True, "×", faster("W1, first order", PLAIN)),
     Target("W1, ANIL", ANIL_AGAIN, 2.5, True, "×", faster("W1, ANIL", ANIL_AGAIN)),

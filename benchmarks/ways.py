@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -37,12 +38,14 @@ class Row:
         keeps: whether the process keeps the memory that it frees, as ``rotogbml train`` does.
         package: what must be installed for it.
         processes: so many processes share the tasks, each with one thread; 1: one process with its default threads.
+        exact: whether it computes in the type that it is given, so that float64 can be held against the plain loop's.
     """
 
     make: Callable[[Work, torch.dtype], Way]
     keeps: bool = False
     package: str | None = None
     processes: int = 1
+    exact: bool = True
 
     def missing(self) -> str:
         """Return why this row cannot be measured here; empty where it can."""
@@ -51,12 +54,19 @@ class Row:
 
 
 OURS, PAIR = "ours", "ours, 2 processes × 1 thread"
+BF16, BF16_PAIR = "ours, bf16", "ours, bf16, 2 processes × 1 thread"
 PLAIN, PLAIN_KEEPS = "plain loop", "plain loop + our allocator setting"
 
 
 def rows(work: Work) -> dict[str, Row]:
     """Return the ways that can take this work's step, ours first."""
     ours = {OURS: Row(Ours, keeps=True), PAIR: Row(Ours, keeps=True, processes=2)}
+    if work.learner == "maml":
+        half = partial(Ours, precision="bf16-mixed")
+        ours |= {
+            BF16: Row(half, keeps=True, exact=False),
+            BF16_PAIR: Row(half, keeps=True, processes=2, exact=False),
+        }
     if work.learner == "anil":
         return ours | {
             PLAIN: Row(PlainAnil),

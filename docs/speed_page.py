@@ -91,6 +91,8 @@ tasks of noise and Adam. {agreed}
 - **ours**: the step of `rotogbml train` on tasks that are handed in, its allocator setting on, no ω, γ or ISI.
 - **ours, 2 processes × 1 thread**: two such processes that take half of the tasks each; their time is the later one's.
   Their gradients are not summed here: 0.1 million numbers, well below a thousandth of the step.
+- **ours, bf16**: the same with `--encoder.precision bf16-mixed`, convolutions in bfloat16; it has no float64 to be held
+  against the plain loop's.
 - **plain loop**: stock `F.conv2d`, `F.batch_norm`, `F.relu`, `F.max_pool2d` in torch's default layout and
   `torch.autograd.grad`; once with the default allocator, as people have it, and once with our setting.
 - **higher**, **torchopt**: their released packages, as their examples use them. **learn2learn's algorithm**: cloned

@@ -17,6 +17,7 @@ _PUBLIC = {
     "evaluate": "rotogbml.evaluation.verb",
     "shape": "rotogbml.cues.verb",
     "explain": "rotogbml.cues.explain",
+    "study": "rotogbml.studies.verb",
     "report": "rotogbml.reports.report",
     "demo": "rotogbml.demonstration",
     # sources and episodes
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from rotogbml.reports.report import report
     from rotogbml.sources.glyphs import glyphs
     from rotogbml.sources.packed import PackedSource, open_pack
+    from rotogbml.studies.verb import study
     from rotogbml.training.verb import train
 
 

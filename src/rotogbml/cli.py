@@ -75,6 +75,9 @@ VERBS: dict[str, Verb] = {
         ("runs",),
         ("runs", "target", "sources"),
     ),
+    "study": Verb("rotogbml.studies.verb:study", "carry out a grid of trainings and tests", ("plan",), ("sources",)),
+    "study status": Verb("rotogbml.studies.verb:status", "how far a study is", ("plan",)),
+    "study table": Verb("rotogbml.studies.verb:table", "what a study has found", ("plan",)),
     "report": Verb("rotogbml.reports.report:report", "write one self-contained page about runs", ("runs",), ("runs",)),
     "demo": Verb("rotogbml.demonstration:demo", "see the whole idea work on the embedded data"),
 }

@@ -61,6 +61,10 @@ class EpisodeConfig:
     """Training augmentation; shape-safe never flips (for characters)."""
     respect_groups: bool = True
     """Never put images of one lesion, leaf or patient into support and query both, where a source names them."""
+    label_noise: dict[str, float] | None = None
+    """For experiments: share of wrong labels in the training tasks of a source, such as {"isic": 0.3}."""
+    weights: dict[str, float] | None = None
+    """For experiments: how often a source is drawn as against one without a weight; needs mix=uniform."""
 
 
 @dataclass
@@ -173,6 +177,8 @@ class HomogenizerConfig:
     """With combine=clip: largest norm of a task's gradient; the median of the minibatch's where not given."""
     slots: Literal["source", "position"] | None = None
     """What a rival with a memory (famo, dwa, uncertainty, gradvac) keeps it for."""
+    phase: tuple[float, float] | None = None
+    """Share of training in which it acts, such as [0, 0.5]; outside of it the learner is plain."""
 
 
 @dataclass
@@ -213,6 +219,10 @@ class OuterConfig:
     """Each number of the meta-gradient is clamped to plus or minus this; 0 is off."""
     keep_best: int | None = None
     """So many of the best checkpoints by validation are kept, for an ensemble at test."""
+    average: float | None = None
+    """Decay of the running mean of the weights, tested with --checkpoint averaged; 0 is off."""
+    sam: float | None = None
+    """Radius of sharpness-aware steps: the gradient is taken so far uphill, at twice the cost; 0 is off."""
     log_every: int = 50
     """Steps between two lines of metrics."""
     validate_every: int = 500

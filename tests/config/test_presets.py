@@ -33,6 +33,9 @@ BOTH = list(itertools.product(get_args(Preset), get_args(Shift)))
 UNSET = {
     *("learner.test_steps", "reweight.fixed", "rotate.rotation_dim", "homogenizer.combine", "homogenizer.clip"),
     *(name for name, option in OPTIONS.items() if "maml" not in option.owners),
+    "episodes.label_noise",
+    "episodes.weights",
+    "homogenizer.phase",
 }
 """Fields in which nothing is a choice of its own."""
 
@@ -114,6 +117,7 @@ def test_ours_and_the_papers_differ_in_these_fields() -> None:
         "isi.layers": (2, "all"),
         "isi.radius": (2, 3),
         "isi.normalize": ("image", "batch"),
+        "outer.average": (0.998, 0.0),
     }
 
 

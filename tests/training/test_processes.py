@@ -21,16 +21,17 @@ from benchmarks.wires import Counting, ends, played
 from torch import Tensor
 
 import rotogbml
-from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, ReweightConfig, RotateConfig
+from rotogbml.config import EncoderConfig, HomogenizerConfig, LearnerConfig, OuterConfig, ReweightConfig, RotateConfig
 from rotogbml.episodes import Elsewhere, Episode
 from rotogbml.errors import LostError, RotogbmlError, UsageError
-from rotogbml.training import checkpoint, network, place
+from rotogbml.training import checkpoint, network, place, verb
 from rotogbml.training.assemble import Parts, assemble
 from rotogbml.training.outer import create_optimizer
 from rotogbml.training.ranks import Ranks
 from rotogbml.training.run import RunFolder
 from rotogbml.training.step import meta_step
 from rotogbml.training.trainer import Trainer
+from rotogbml.training.work import Job
 
 Build = Callable[..., Parts]
 
@@ -311,6 +312,25 @@ def test_how_many_processes_there_are(bare: pytest.MonkeyPatch) -> None:
     assert found(None) == (4, 2, "Slurm")
     bare.setenv("SLURM_NTASKS", "1")  # a batch job of one task, which starts its own
     assert found(2) == (2, 1, "rotogbml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "usual"),
+    [
+        ({"steps": 300}, "auto"),
+        ({"steps": None, "minutes": 2.0}, "auto"),
+        ({"steps": 299}, None),
+        ({"steps": 10_000, "encoder": EncoderConfig("resnet10")}, None),
+        ({"steps": 10_000, "homogenizer": HomogenizerConfig(combine="graddrop")}, None),
+    ],
+)
+def test_long_runs_of_conv4_take_a_process_a_task(
+    configure: Callable[..., Any], changes: dict[str, Any], usual: str | None
+) -> None:
+    job = Job(configure(**changes), "run", "auto", False, False, None, "cpu")
+    assert verb._usual(job) == usual
+    assert verb._usual(replace(job, threads=2)) is None
+    assert verb._usual(replace(job, accelerator="cuda")) is None
 
 
 def test_machines_without_a_launcher_say_which_they_are(bare: pytest.MonkeyPatch) -> None:

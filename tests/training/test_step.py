@@ -17,8 +17,9 @@ from rotogbml.config import HomogenizerConfig, LearnerConfig, ReweightConfig, Ro
 from rotogbml.encoders import fused
 from rotogbml.episodes import Episode
 from rotogbml.errors import RotogbmlError, UsageError
-from rotogbml.homogenizer import RotoGBML
+from rotogbml.homogenizer import Plain, RotoGBML
 from rotogbml.training.assemble import Parts
+from rotogbml.training.outer import create_optimizer
 from rotogbml.training.step import meta_step
 
 Build = Callable[..., Parts]
@@ -313,3 +314,48 @@ def test_the_norm_of_a_huge_gradient_is_a_number(build: Build, monkeypatch: pyte
     monkeypatch.setattr(type(parts.learner), "meta_gradient", huge)
     record = meta_step(parts, psi, torch.optim.Adam(psi.tensors()), parts.sampler.batch(0), 0)
     assert all(1e22 < norm < 1e28 for norm in record.norms)
+
+
+def test_outside_of_its_phase_the_homogenizer_rests(build: Callable[..., Parts]) -> None:
+    parts = build(homogenizer=HomogenizerConfig(phase=(0.25, 0.75)))
+    for progress, acts in ((0.0, False), (0.25, True), (0.5, True), (0.75, False), (1.0, False)):
+        assert isinstance(parts.at(progress).homogenizer, Plain) is not acts
+    plain = build(homogenizer=None)
+    with pytest.raises(UsageError, match=r"homogenizer.phase is \[0.5, 0.5\]: give two shares"):
+        build(homogenizer=HomogenizerConfig(phase=(0.5, 0.5)))
+    psi, other = parts.learner.network.psi(), plain.learner.network.psi()
+    for each, of in ((parts.at(0.1), psi), (plain, other)):
+        optimizer = create_optimizer(each.config.outer, each.learner, of)
+        meta_step(each, of, optimizer, each.sampler.batch(0), 0)
+    for name, p in psi.theta.items():
+        assert torch.equal(p, other.theta[name])
+
+
+@pytest.mark.parametrize("homogenizer", [None, HomogenizerConfig()])
+def test_sharpness_aware_gradients_are_those_uphill(
+    build: Callable[..., Parts], configure: Callable[..., Any], homogenizer: HomogenizerConfig | None
+) -> None:
+    """With a learning rate of 0: g(ψ + ρ g/‖g‖) by hand, and ψ is back to the bit."""
+    outer = replace(configure().outer, sam=0.5)
+    sharp, parts = build(homogenizer=homogenizer, outer=outer), build(homogenizer=homogenizer)
+    psi = parts.learner.network.psi()
+    tensors = psi.tensors()
+    episodes = parts.sampler.batch(0)
+
+    def gradient(of: Parts, at: list[Tensor]) -> list[Tensor]:
+        psi = of.learner.network.psi()
+        for p, value in zip(psi.tensors(), at, strict=True):
+            p.data.copy_(value)
+        meta_step(of, psi, torch.optim.SGD(psi.tensors(), lr=0.0), episodes, 0)
+        return [p.grad.clone() for p in psi.tensors() if p.grad is not None]
+
+    start = [p.detach().clone() for p in tensors]
+    g = gradient(build(homogenizer=homogenizer), start)
+    norm = torch.cat([part.flatten() for part in g]).norm()
+    expected = gradient(parts, [p + 0.5 * part / norm for p, part in zip(start, g, strict=True)])
+    found = gradient(sharp, start)
+    for a, b, plain in zip(found, expected, g, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(a, plain, rtol=1e-3)
+    for p, value in zip(sharp.learner.network.psi().tensors(), start, strict=True):
+        assert torch.equal(p, value)

@@ -67,7 +67,7 @@ def explain(
     sigma: float = 0.15,
     seed: int = 0,
     split: Split = "auto",
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Literal["best", "last", "averaged"] = "best",
     out: str | None = None,
 ) -> Explanation:
     """Write a self-contained page of test images, each beside the saliency map of every run (SmoothGrad, eq. 14).
@@ -84,7 +84,7 @@ def explain(
         sigma: Deviation of their noise, in shares of the span between an image's least and largest number.
         seed: Names the test episodes and the noise.
         split: Classes of the target; ``auto`` takes its test classes, or all of a source that was never trained on.
-        checkpoint: ``best`` by validation, or ``last``.
+        checkpoint: ``best`` by validation, ``last``, or ``averaged``: the running mean of the weights.
         out: The page to write; explain.html in the last run folder where not given.
 
     Returns:

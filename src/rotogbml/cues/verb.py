@@ -39,7 +39,7 @@ def shape(
     episodes: int = 200,
     seed: int = 0,
     split: Split = "auto",
-    checkpoint: Literal["best", "last"] = "best",
+    checkpoint: Literal["best", "last", "averaged"] = "best",
     out: str | None = None,
     workers: int | None = None,
 ) -> ShapeReport:
@@ -58,7 +58,7 @@ def shape(
         episodes: Test episodes for each target and alteration.
         seed: Names the test episodes and all that is drawn to alter them.
         split: Classes of the target; ``auto`` takes its test classes, or all of a source that was never trained on.
-        checkpoint: ``best`` by validation, or ``last``.
+        checkpoint: ``best`` by validation, ``last``, or ``averaged``: the running mean of the weights.
         out: Folder for shape.json; RUN/shape of the first run where not given.
         workers: Processes; as many as cores where not given. The numbers do not depend on it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Literal, overload
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from rotogbml.episodes.apart import draw_apart, fills
 from rotogbml.episodes.augment import Kind, augment, centre
 from rotogbml.episodes.episode import Elsewhere, Episode, Examples
+from rotogbml.episodes.unequal import check, frequencies, misled
 from rotogbml.errors import UsageError
 from rotogbml.seeds import derive, numpy_generator
 from rotogbml.sources.packed import PackedSource
@@ -41,6 +42,8 @@ class EpisodeSampler:
         augment: how training images vary; ``none`` for validation and test.
         respect_groups: whether images of one group (a lesion, a leaf, a patient) never stand in support and query
             both, in sources that name groups.
+        label_noise: of some sources, the share of labels that are wrong.
+        weights: of some sources, how often they are drawn as against the others; with ``uniform`` alone.
 
     Raises:
         UsageError: no source, one source with ``one-source-per-task``, or no source with n_way classes of
@@ -59,12 +62,15 @@ class EpisodeSampler:
         split: str = "train",
         augment: Kind = "none",
         respect_groups: bool = True,
+        label_noise: Mapping[str, float] | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         self.sources = sorted(sources, key=lambda source: source.name)
         self.n_way, self.n_query = n_way, n_query
         self.k_low, self.k_high = (k_shot, k_shot) if isinstance(k_shot, int) else k_shot
         self.tasks_per_batch, self.mix, self.seed, self.split = tasks_per_batch, mix, seed, split
         self.augment, self.respect_groups = augment, respect_groups
+        self.label_noise, self.weights = label_noise or {}, weights or {}
         self._enough: dict[int, dict[str, list[int]]] = {}
         self._check()
 
@@ -109,10 +115,15 @@ class EpisodeSampler:
                     used.clear()
                     fresh = able
                 able = fresh
-            source = able[rng.integers(len(able))]
+            source = able[self._one_of(able, rng)]
             used.add(source.name)
             drawn[i] = source, shots[i]
         return [drawn[i] for i in range(len(shots))]
+
+    def _one_of(self, able: list[PackedSource], rng: np.random.Generator) -> int:
+        if not self.weights:
+            return int(rng.integers(len(able)))
+        return int(rng.choice(len(able), p=frequencies([source.name for source in able], self.weights)))
 
     def _episode(self, source: PackedSource, k: int, step: int, task: int) -> Episode:
         rng = numpy_generator(self.seed, "episode", self.split, step, task)
@@ -123,6 +134,9 @@ class EpisodeSampler:
         # Shuffled, so that nothing can be read from a position.
         s_rows, s_y = np.asarray(support)[rng.permutation(len(support))].T
         q_rows, q_y = np.asarray(query)[rng.permutation(len(query))].T
+        if share := self.label_noise.get(source.name, 0.0):
+            wrong = numpy_generator(self.seed, "label noise", self.split, step, task)
+            s_y, q_y = (misled(y, self.n_way, share, wrong) for y in (s_y, q_y))
         seed = derive(self.seed, "augment", self.split, step, task)
         x = self._images(source, np.concatenate([s_rows, q_rows]), seed)
         n = len(s_rows)
@@ -194,6 +208,7 @@ class EpisodeSampler:
             raise UsageError(f"k_shot is {given}: give a number ≥ 1, or [low, high] with low ≤ high")
         if self.n_query < 1 or self.tasks_per_batch < 1:
             raise UsageError(f"n_query is {self.n_query}, tasks_per_batch is {self.tasks_per_batch}: both must be ≥ 1")
+        check([source.name for source in self.sources], self.label_noise, self.weights, self.mix)
         if not self.sources:
             raise UsageError(f"no source to draw '{self.split}' episodes from: name at least one with --sources")
         for k in (self.k_low, self.k_high):

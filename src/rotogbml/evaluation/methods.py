@@ -27,6 +27,8 @@ PIXELS = "nearest prototype on pixels"
 UNTRAINED = "untrained encoder"
 ENSEMBLE = "ensemble"
 """As a checkpoint: the best few by validation together."""
+AVERAGED = "averaged"
+"""As a checkpoint: the running mean of the weights."""
 
 
 class Method(Protocol):
@@ -127,6 +129,8 @@ class Spec:
         if self.kind != "run":
             return {"pixels": PIXELS, "untrained": UNTRAINED}[self.kind]
         name = method_name(self.config())
+        if self.checkpoint == AVERAGED:
+            return f"{name}, averaged"
         return f"{name}, ensemble of {len(self.paths())} checkpoints" if self.checkpoint == ENSEMBLE else name
 
     def paths(self) -> list[Path]:
@@ -136,6 +140,8 @@ class Spec:
             UsageError: an ensemble of a run that kept no checkpoints for one.
         """
         folder = RunFolder(Path(self.run))
+        if self.checkpoint == AVERAGED and not self.config().outer.average:
+            raise UsageError(f"{self.run} keeps no running mean of its weights: train with --outer.average 0.998")
         if self.checkpoint != ENSEMBLE:
             return [folder.checkpoints / f"{self.checkpoint}.pt"]
         kept = sorted(folder.checkpoints.glob("kept-*.pt"))

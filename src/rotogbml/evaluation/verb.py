@@ -39,7 +39,7 @@ def evaluate(
     episodes: int = 600,
     seed: int = 0,
     split: Split = "auto",
-    checkpoint: Literal["best", "last", "ensemble"] = "best",
+    checkpoint: Literal["best", "last", "averaged", "ensemble"] = "best",
     test_steps: int | None = None,
     respect_groups: bool = True,
     format: Format = "text",
@@ -61,8 +61,9 @@ def evaluate(
         episodes: Test episodes for each target.
         seed: Names the test episodes; independent of any training seed.
         split: Classes of the target; ``auto`` takes its test classes, or all of a source that was never trained on.
-        checkpoint: ``best`` by validation, ``last``, or ``ensemble``: the mean probability of the best few that the run
-            kept (``--outer.keep_best``), named in the row.
+        checkpoint: ``best`` by validation, ``last``, ``averaged``: the running mean of the weights
+            (``--outer.average``), or ``ensemble``: the mean probability of the best few that the run kept
+            (``--outer.keep_best``); named in the row.
         test_steps: Inner steps at test; as the run says where not given.
         respect_groups: Never put images of one lesion, leaf or patient on both sides of an episode, where a target
             names them; false is the literature's protocol. The row says which.

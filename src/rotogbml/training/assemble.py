@@ -14,7 +14,7 @@ from rotogbml.encoders.isi import Isi
 from rotogbml.episodes import EpisodeSampler
 from rotogbml.episodes.apart import fills
 from rotogbml.errors import UsageError, did_you_mean
-from rotogbml.homogenizer import Homogenizer, create_homogenizer
+from rotogbml.homogenizer import Homogenizer, Plain, create_homogenizer
 from rotogbml.learners import Learner, Network, create_head, create_learner
 from rotogbml.sources.packed import PackedSource, open_pack
 from rotogbml.training.ranks import ALONE, Ranks
@@ -100,8 +100,14 @@ class Parts:
     """The processes that share the tasks."""
 
     def at(self, progress: float) -> Parts:
-        """Return the parts as they are when that share of training, 0 … 1, is done: some learners anneal."""
+        """Return the parts as they are when that share of training, 0 … 1, is done.
+
+        Some learners anneal; outside of its phase the homogenizer rests: it neither acts nor moves.
+        """
         learner = self.learner.at(progress)
+        h = self.config.homogenizer
+        if h is not None and h.phase is not None and not h.phase[0] <= progress < h.phase[1]:
+            return replace(self, learner=learner, homogenizer=Plain())
         return self if learner is self.learner else replace(self, learner=learner)
 
 
@@ -147,6 +153,8 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
         split="train",
         augment=e.augment,
         respect_groups=e.respect_groups,
+        label_noise=e.label_noise,
+        weights=e.weights,
     )
     # Slots, digests and the table know only of sources that can serve.
     training = {source.name: source for source in sampler.serving()}

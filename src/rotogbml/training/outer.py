@@ -39,4 +39,5 @@ def anneals(config: RunConfig) -> bool:
     """Say whether a step depends on how long the whole run is to be."""
     learner = config.learner
     shares = (learner.first_order_share if not learner.first_order else 0.0, learner.multi_step_loss)
-    return config.outer.schedule not in (None, "constant") or any(shares)
+    phased = config.homogenizer is not None and config.homogenizer.phase is not None
+    return phased or config.outer.schedule not in (None, "constant") or any(shares)

@@ -55,11 +55,18 @@ def resolve(config: RunConfig) -> RunConfig:
         if rotate.rotate_support is None:
             rotate = dataclasses.replace(rotate, rotate_support=False)
         c = dataclasses.replace(c, homogenizer=dataclasses.replace(c.homogenizer, rotate=rotate))
+    phase = None if c.homogenizer is None else c.homogenizer.phase
+    if phase is not None and not 0 <= phase[0] < phase[1] <= 1:
+        raise UsageError(f"homogenizer.phase is {list(phase)}: give two shares of training, such as [0, 0.5]")
     outer = fill(c.outer, "outer")
     if not 0 <= outer.clamp < math.inf:
         raise UsageError(f"outer.clamp is {outer.clamp}: it must be above 0, or 0 for none")
     if outer.keep_best < 1:
         raise UsageError(f"outer.keep_best is {outer.keep_best}: it must be at least 1")
+    if not 0 <= outer.average < 1:
+        raise UsageError(f"outer.average is {outer.average}: it must be below 1, or 0 for none")
+    if not 0 <= outer.sam < math.inf:
+        raise UsageError(f"outer.sam is {outer.sam}: it must be above 0, or 0 for none")
     if not 0 < outer.meta_lr <= _LARGEST_RATE:
         raise UsageError(f"outer.meta_lr is {outer.meta_lr}: it must be above 0 and at most {_LARGEST_RATE:g}")
     return dataclasses.replace(

@@ -234,7 +234,10 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
     if h is not None:
         reweight = None if h["reweight"] is None else ReweightConfig(**h["reweight"])
         rotate = None if h["rotate"] is None else RotateConfig(**h["rotate"])
-        h = HomogenizerConfig(reweight, rotate, **{name: h[name] for name in h if name not in ("reweight", "rotate")})
+        rest = {name: h[name] for name in h if name not in ("reweight", "rotate")}
+        if rest.get("phase") is not None:
+            rest["phase"] = tuple(rest["phase"])
+        h = HomogenizerConfig(reweight, rotate, **rest)
     tree["homogenizer"] = h
     return RunConfig(**tree)
 

@@ -33,6 +33,7 @@ from rotogbml.seeds import derive
 from rotogbml.training.assemble import Parts
 from rotogbml.training.ranks import Ranks
 from rotogbml.training.recorder import StepRecord
+from rotogbml.training.sam import uphill
 from rotogbml.training.told import Told, rows, tell
 
 Mine = dict[int, Episode]
@@ -66,30 +67,19 @@ def meta_step(
 
     # for each task: adapt, rotate, one backward
     gammas, prepared = _rotations(parts, psi, mine, sources, step)
-    gradients: list[Tensor] = []  # of this process's tasks: [n_r, |θ|], [n_r, |φ|], [n_r, |α|]
-
-    def work() -> list[Told]:
-        outcomes = _outcomes(parts, psi, mine, step, gammas, prepared)
-        gradients.extend(rows([getattr(o, name) for o in outcomes], group) for group, name in moved)
-        return tell(outcomes, gradients[0], lambda j: _where(parts, psi, mine, step, gammas, ranks.share(n)[j]))
-
-    told = ranks.gather(work, n)
-    _check_finite(parts, told, sources, step)
-    columns = ranks.columns(gradients, n)  # of all N tasks: [N, |θ|/W], …
-    stats = TaskStatistics(
-        sources=sources,
-        losses=torch.tensor([t.loss for t in told], dtype=torch.float64),
-        norms=torch.tensor([t.norm for t in told], dtype=torch.float64),
-        feature_gradients=torch.stack([t.feature_gradient for t in told]),
-        gram=_gram(columns[0], ranks) if homogenizer.needs_gram else None,
-        step=step,
-    )
+    told, columns, stats = _gradients(parts, psi, mine, sources, step, moved, gammas, prepared)
 
     # ψ ← Adam(ψ, (1/N) Σ ω_i g_i)
     omega = homogenizer.weights(stats)
-    means = homogenizer.combine(columns, omega, stats)
+    groups = [group for group, _ in moved]
+    sizes = [sum(p.numel() for p in group.values()) for group in groups]
+    means = ranks.join(homogenizer.combine(columns, omega, stats), sizes)
+    if radius := parts.config.outer.sam:
+        with uphill(groups, means, radius):  # the same tasks, masks, γ and ω, a little way up
+            _, above, _ = _gradients(parts, psi, mine, sources, step, moved, gammas, [])
+        means = ranks.join(homogenizer.combine(above, omega, stats), sizes)
     clamp = parts.config.outer.clamp
-    for (group, _), mean in zip(moved, ranks.join(means, [g.shape[1] for g in gradients]), strict=True):
+    for group, mean in zip(groups, means, strict=True):
         _assign(group, mean.clamp(-clamp, clamp) if clamp else mean)
     optimizer.step()
     if any(t.seen for t in told):
@@ -110,6 +100,39 @@ def meta_step(
         notes={key: sum(t.notes[key] for t in told) / n for key in told[0].notes},
         head=columns[1] if psi.phi else None,
     )
+
+
+def _gradients(
+    parts: Parts,
+    psi: Psi,
+    mine: Mine,
+    sources: Sequence[str],
+    step: int,
+    moved: list[tuple[dict[str, Tensor], str]],
+    gammas: list[Tensor] | None,
+    prepared: list[Prepared],
+) -> tuple[list[Told], list[Tensor], TaskStatistics]:
+    """Adapt to each task at ψ and differentiate; return what was told of all N, this process's columns, statistics."""
+    ranks, n = parts.ranks, len(sources)
+    gradients: list[Tensor] = []  # of this process's tasks: [n_r, |θ|], [n_r, |φ|], [n_r, |α|]
+
+    def work() -> list[Told]:
+        outcomes = _outcomes(parts, psi, mine, step, gammas, prepared)
+        gradients.extend(rows([getattr(o, name) for o in outcomes], group) for group, name in moved)
+        return tell(outcomes, gradients[0], lambda j: _where(parts, psi, mine, step, gammas, ranks.share(n)[j]))
+
+    told = ranks.gather(work, n)
+    _check_finite(parts, told, sources, step)
+    columns = ranks.columns(gradients, n)  # of all N tasks: [N, |θ|/W], …
+    stats = TaskStatistics(
+        sources=tuple(sources),
+        losses=torch.tensor([t.loss for t in told], dtype=torch.float64),
+        norms=torch.tensor([t.norm for t in told], dtype=torch.float64),
+        feature_gradients=torch.stack([t.feature_gradient for t in told]),
+        gram=_gram(columns[0], ranks) if parts.homogenizer.needs_gram else None,
+        step=step,
+    )
+    return told, columns, stats
 
 
 def _rotations(

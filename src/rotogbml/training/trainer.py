@@ -22,6 +22,7 @@ from rotogbml.learners import Psi
 from rotogbml.memory import saying_what_to_lower
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
+from rotogbml.training.average import Average
 from rotogbml.training.interrupt import Interrupted, Watch
 from rotogbml.training.outer import create_optimizer, set_rate
 from rotogbml.training.prefetch import Prefetch, idle_core
@@ -53,6 +54,7 @@ class Trainer:
         self.psi: Psi = parts.learner.network.psi()
         self.ranks = parts.ranks
         self.optimizer = create_optimizer(self.config.outer, parts.learner, self.psi)
+        self.average = Average(self.config.outer.average or 0.0, parts.learner.learned())
         self.recorder = Recorder(folder.path, self.ranks)
         self.told: set[str] = set()
         self.step = 0
@@ -87,6 +89,7 @@ class Trainer:
         """Return all that a step moves."""
         return {
             **self._learned(),
+            "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "homogenizer": self.parts.homogenizer.state_dict(),
         }
@@ -105,6 +108,7 @@ class Trainer:
     def _take(self, state: dict[str, Any]) -> None:
         for room, group in self.parts.learner.learned().items():
             fill(group, state.get(room, {}), self.folder.checkpoints)
+        self.average.load_state_dict(state.get("average", {}), self.parts.learner.learned())
         self.optimizer.load_state_dict(state["optimizer"])
         self.parts.homogenizer.load_state_dict(state["homogenizer"])
 
@@ -137,6 +141,7 @@ class Trainer:
                 record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
                 self._tell_solver(record.notes)
                 self.step += 1
+                self.average.add(self.parts.learner.learned(), self.step)
                 self.recorder.add(record)
                 profile.step()
                 now = time.monotonic()
@@ -204,6 +209,8 @@ class Trainer:
     def _save(self) -> None:
         self.recorder.sync()
         checkpoint.save(self.folder.checkpoints / "last.pt", self.state_dict(), keep_previous=True)
+        if self.average:
+            checkpoint.save(self.folder.checkpoints / "averaged.pt", {"step": self.step, **self.average.state_dict()})
         if not self.parts.validation:  # without validation the latest is the best there is
             self._save_best()
 

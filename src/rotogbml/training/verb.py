@@ -70,9 +70,10 @@ def train(
         profile: Record three steps after two: a trace and a table of where their time went, in RUN/profile.
         threads: Processor threads of each process; those of the run that goes on, else all cores, shared out among the
             processes of a machine, where not given.
-        devices: Processes on this machine that share the tasks of a minibatch (GPUs, with cuda); those of the run that
-            goes on, else 1, where not given; auto is one for each task, as far as cores (or GPUs) go. Under torchrun
-            and Slurm leave it out.
+        devices: Processes on this machine that share the tasks of a minibatch (GPUs, with cuda); auto is one for each
+            task, as far as cores (or GPUs) go. Where not given: those of the run that goes on; else auto for 300
+            steps or 2 minutes and more of conv4 on the CPU (faster, more memory), and 1 otherwise and where threads
+            are given. Under torchrun and Slurm leave it out.
         num_nodes: Machines; under torchrun and Slurm leave it out.
         accelerator: Where it computes; ``auto`` takes a CUDA GPU if there is one, else the CPU. Resuming to the bit
             is tested on the CPU.
@@ -119,7 +120,7 @@ def train(
         raise UsageError(f"resume cannot be '{resume}': there are auto, true, false")
     job = Job(config, str(out), go_on, dry_run, profile, threads, _accelerator(accelerator))
     if devices is None:
-        devices = RunFolder(Path(out)).read_record().get("devices")
+        devices = RunFolder(Path(out)).read_record().get("devices") or _usual(job)
     place = find(devices, num_nodes, config.episodes.tasks_per_batch, job.accelerator)
     if place.started_by != "rotogbml":
         return carry_out(job, place)
@@ -130,6 +131,21 @@ def train(
         )
     with on_this_machine(place), Crew("rotogbml.training.work:carry_out", job, beside(place), place.world):
         return carry_out(job, place)
+
+
+LONG_STEPS, LONG_MINUTES = 300, 2.0
+"""From here on processes pay: of conv4 they take 0.73 to 0.89 of a step (docs/speed.md), and seconds to start."""
+
+
+def _usual(job: Job) -> Literal["auto"] | None:
+    """Return what devices are where nobody says: a process for each task of a long run of conv4 on the CPU, else one.
+
+    Deeper encoders gain a twentieth, and a process of theirs takes gigabytes in second order.
+    """
+    config, combine = job.config, job.config.homogenizer and job.config.homogenizer.combine
+    long = (config.steps or 0) >= LONG_STEPS or (config.minutes or 0.0) >= LONG_MINUTES
+    alone = config.encoder.name != "conv4" or combine == "graddrop" or job.profile or job.dry_run
+    return "auto" if long and not alone and job.threads is None and job.accelerator == "cpu" else None
 
 
 def _accelerator(wanted: str) -> Literal["cpu", "cuda"]:

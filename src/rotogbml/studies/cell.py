@@ -1,0 +1,178 @@
+"""One cell, carried out: trained, tested, said in one record. It is the work of one process with one thread."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pickle
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rotogbml.errors import RotogbmlError
+from rotogbml.files import write_atomic
+from rotogbml.studies.plan import Budget, Cell, TestPlan
+
+OUTCOME = "outcome.json"
+"""What a cell leaves in its folder."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A cell with all that its process must know.
+
+    Attributes:
+        cell: which.
+        budget: how long it is trained; a run of less in the same place goes on.
+        arguments: of ``rotogbml train``, but for the sources and the place.
+        sources: packs, or ``glyphs``.
+        folder: of this cell; the run is in ``run`` within it.
+        test: how it is tested.
+        digest: of the plan's words on it.
+    """
+
+    cell: Cell
+    budget: Budget
+    arguments: tuple[str, ...]
+    sources: tuple[str, ...]
+    folder: Path
+    test: TestPlan
+    digest: str
+
+    @property
+    def run(self) -> Path:
+        """The run's folder."""
+        return self.folder / "run"
+
+
+def carry_out(work: Work) -> dict[str, Any]:
+    """Train a cell to its budget, test it, write its outcome and return it.
+
+    Raises:
+        RotogbmlError: training or test failed; what was said is in the process's output.
+    """
+    from rotogbml import cli
+
+    began = time.monotonic()
+    said = ["train", "--sources", *work.sources, "--out", str(work.run), *work.arguments]
+    code = cli.main([*said, "--threads", "1", "--devices", "1"])
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise RotogbmlError(f"training of {work.cell.id} failed")
+    outcome = _tested(work) | {"conflict": conflict_of(work.run / "metrics.jsonl")}
+    outcome["seconds"] = round(time.monotonic() - began, 1)
+    write_atomic(work.folder / OUTCOME, json.dumps(outcome, ensure_ascii=False) + "\n")
+    return outcome
+
+
+def _tested(work: Work) -> dict[str, Any]:
+    """Return the record of a trained cell: whose it is, how it was tested, each episode's accuracy."""
+    from rotogbml.evaluation.dealing import accuracies
+    from rotogbml.evaluation.methods import Adapted, Spec, load
+    from rotogbml.evaluation.seen import Seen, honest_split
+    from rotogbml.evaluation.work import Test
+    from rotogbml.training.assemble import open_sources
+    from rotogbml.training.run import RunFolder, method_name
+
+    cell, plan = work.cell, work.test
+    folder = RunFolder(work.run)
+    config = folder.read_config()
+    source = open_sources(list(work.sources))[cell.target]
+    seen = Seen.by(str(work.run))
+    test = Test(
+        source, honest_split(source, "auto", [seen]), config.episodes.n_way, cell.k_shot, plan.n_query, plan.seed
+    )
+    specs = {name: Spec("run", str(work.run), name) for name in plan.checkpoints}
+    load.cache_clear()
+    method = load(specs[plan.checkpoints[0]], source.size)
+    assert isinstance(method, Adapted)
+    found = accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
+    return {
+        "seed": cell.seed,
+        "target": cell.target,
+        "k_shot": cell.k_shot,
+        "learner": cell.learner,
+        "setting": cell.setting,
+        "budget": list(work.budget),
+        "steps": method.step,
+        "plan": work.digest,
+        "method": method_name(config),
+        "n_way": test.n_way,
+        "n_query": test.n_query,
+        "split": test.split,
+        "test_seed": test.seed,
+        "norm": method.learner.network.encoder.norm,
+        "sources": sorted(seen.pixels),
+        "correct": {name: packed(found[spec, cell.target], test.n_way * test.n_query) for name, spec in specs.items()},
+        "command": ["rotogbml", "train", *work.arguments],
+    }
+
+
+def packed(accuracies: np.ndarray, queries: int) -> str:
+    """Return the number of right queries of each episode as text: two bytes each, zlib, base64."""
+    right = np.rint(accuracies * queries).astype("<u2")
+    return base64.b64encode(zlib.compress(right.tobytes(), 9)).decode()
+
+
+def unpacked(text: str, queries: int) -> np.ndarray:
+    """Return the accuracies, 0 … 1, that ``packed`` made into text."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<u2") / queries
+
+
+def conflict_of(metrics: Path) -> dict[str, float]:
+    """Return how unlike the tasks' encoder gradients were in the second half of training.
+
+    ``cosine``: the mean over pairs of tasks. ``spread``: the largest mean norm of a source over the smallest.
+    """
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    lines = [line for line in lines if line["kind"] == "train"]
+    lines = lines[len(lines) // 2 :]
+    cosines = [line["cosine"]["encoder"] for line in lines if line["cosine"].get("encoder") is not None]
+    spreads = [max(norms) / max(min(norms), 1e-30) for norms in map(_norms, lines) if norms]
+    means = {"cosine": cosines, "spread": spreads}
+    return {name: float(f"{np.mean(values):.5g}") for name, values in means.items() if values}
+
+
+def _norms(line: Mapping[str, Any]) -> list[float]:
+    return [source["norm"] for source in line["sources"].values()]
+
+
+def serve() -> None:
+    """Be a cell's process: the work on standard input, whose end is the parent's, words to the log that is given."""
+    work: Work = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with _logged(work.folder / "log.txt"):
+            carry_out(work)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except RotogbmlError:
+        raise SystemExit(1) from None
+
+
+def _end_with_parent() -> None:
+    """End as the parent does, however it ends: a run may be cut off at any moment."""
+    while os.read(0, 1):  # not through sys.stdin, which could not be closed at exit while this waits in it
+        pass
+    os._exit(3)
+
+
+@contextlib.contextmanager
+def _logged(path: Path) -> Generator[None]:
+    """Send what is said to a file."""
+    with (
+        path.open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        yield

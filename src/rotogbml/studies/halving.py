@@ -1,0 +1,49 @@
+"""Successive halving (Jamieson & Talwalkar 2016): which settings go on to the next budget."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rotogbml.studies.cell import unpacked
+from rotogbml.studies.ledger import Ledger, Outcome
+from rotogbml.studies.plan import Rung
+
+
+def accuracy(outcome: Outcome, checkpoint: str) -> np.ndarray:
+    """Return the accuracy of each test episode, 0 … 1."""
+    return unpacked(outcome["correct"][checkpoint], outcome["n_way"] * outcome["n_query"])
+
+
+def survivors(ledger: Ledger, settings: tuple[str, ...], rung: int) -> tuple[str, ...] | None:
+    """Return the settings that go on beyond a rung, in their order; None where a cell of it is not done.
+
+    Ranked by the mean over learners, seeds, targets and shots of the judge's accuracy: every setting has the same
+    cells, so this is the order of their mean differences too. What the others are compared with goes on always.
+    """
+    plan = ledger.plan
+    budget, keep = plan.rungs[rung].budget, plan.rungs[rung].keep
+    cells = list(plan.cells(plan.rungs[rung], settings))
+    if ledger.lacks(cells, budget):
+        return None
+    if keep is None:
+        return settings
+    scores: dict[str, list[float]] = {}
+    for cell in cells:
+        found = accuracy(ledger.done[cell, budget], plan.judge)
+        scores.setdefault(cell.setting, []).append(float(found.mean()))
+    always = {plan.against, *plan.always}
+    ranked = sorted((name for name in settings if name not in always), key=lambda name: -np.mean(scores[name]))
+    kept = always | set(ranked[:keep])
+    return tuple(name for name in settings if name in kept)
+
+
+def rungs(ledger: Ledger) -> list[tuple[Rung, tuple[str, ...]]]:
+    """Return the budgets that have begun, each with its settings, as far as it is known who goes on."""
+    settings: tuple[str, ...] | None = tuple(ledger.plan.settings)
+    found = []
+    for number, rung in enumerate(ledger.plan.rungs):
+        if settings is None:
+            break
+        found.append((rung, settings))
+        settings = survivors(ledger, settings, number)
+    return found

@@ -1,0 +1,123 @@
+"""A study's rows as people read them: one table for each budget, k_shot and checkpoint; or CSV and JSON, all fields."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Literal
+
+from rotogbml.evaluation.cells import NOTHING, percent
+from rotogbml.studies.plan import Plan
+from rotogbml.studies.statistics import Difference
+from rotogbml.studies.table import StudyRow
+
+Format = Literal["text", "markdown", "csv", "json"]
+
+
+def render(plan: Plan, rows: Sequence[StudyRow], format: Format) -> str:
+    """Return the rows as one string that ends in a line feed; text and markdown have the latest budget first."""
+    if format == "csv":
+        return _csv(rows)
+    if format == "json":
+        return json.dumps([asdict(row) for row in rows], indent=1, ensure_ascii=False) + "\n"
+    if not rows:
+        return "Nothing is done yet.\n"
+    write = _text if format == "text" else _markdown
+    return "\n".join(write(*part) for part in _parts(plan, rows))
+
+
+def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
+    """Yield heading, columns and body of each table."""
+
+    def kind(row: StudyRow) -> tuple[float, int, int]:
+        return -row.budget.amount, row.k_shot, plan.test.checkpoints.index(row.checkpoint)
+
+    for _, group in groupby(sorted(rows, key=kind), kind):
+        members = list(group)
+        first = members[0]
+        seeds = ", ".join(map(str, sorted({seed for row in members for seed in row.seeds})))
+        head = (
+            f"{first.budget}, {first.n_way}-way {first.k_shot}-shot, {first.n_way * first.n_query} queries, "
+            f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
+            f"{seeds}; each target held out in its turn. Difference to {plan.against} in points, with its 95 % "
+            "interval by bootstrap over targets, seeds and episodes; p by Holm's correction over a learner's settings."
+        )
+        targets = [target for target in plan.targets if any(target in row.targets for row in members)]
+        columns = ["learner", "setting", *targets, "mean ± 95 % CI", "difference", "95 % interval", "p", "trainings"]
+        body = [_cells(row, targets) for row in members]
+        yield head, [*columns, "cosine", "norm ratio"], _starred(body, 2, 3 + len(targets))
+
+
+def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
+    each = [percent(*row.targets[target]) if target in row.targets else NOTHING for target in targets]
+    difference, interval = _said(row.difference)
+    return [
+        row.learner,
+        row.setting,
+        *each,
+        percent(row.mean, row.ci95),
+        difference,
+        interval,
+        NOTHING if row.holm is None else f"{row.holm:.2g}",
+        f"{row.cells} of {row.of}",
+        NOTHING if row.cosine is None else f"{row.cosine:.3f}",
+        NOTHING if row.spread is None else f"{row.spread:.2f}",
+    ]
+
+
+def _starred(body: list[list[str]], first: int, last: int) -> list[list[str]]:
+    """Put ``**`` about the best of each column of accuracies; equal as printed is equal."""
+    for c in range(first, last):
+        best = max((line[c] for line in body if line[c] != NOTHING), key=_leading, default=NOTHING)
+        for line in body:
+            if line[c] != NOTHING and _leading(line[c]) == _leading(best) and len(body) > 1:
+                line[c] = f"**{line[c]}**"
+    return body
+
+
+def _leading(cell: str) -> float:
+    return float(cell.split(" ")[0].strip("*"))
+
+
+def _said(difference: Difference | None) -> tuple[str, str]:
+    if difference is None:
+        return NOTHING, NOTHING
+    points = (f"{100 * value:+.2f}".replace("-", "−") for value in difference[:3])
+    mean, low, high = points
+    return mean, f"{low} to {high}"
+
+
+def _markdown(head: str, columns: list[str], body: list[list[str]]) -> str:
+    rule = ["---" if column in ("learner", "setting") else "---:" for column in columns]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [columns, rule, *body]]
+    return "\n".join([head, "", *lines, ""])
+
+
+def _text(head: str, columns: list[str], body: list[list[str]]) -> str:
+    width = [max(len(line[c]) for line in [columns, *body]) for c in range(len(columns))]
+
+    def line(cells: list[str]) -> str:
+        texts = (
+            cell.ljust(w) if c < 2 else cell.rjust(w) for c, (cell, w) in enumerate(zip(cells, width, strict=True))
+        )
+        return "  ".join(texts).rstrip()
+
+    return "\n".join([head, "", line(columns), *map(line, body), ""])
+
+
+def _csv(rows: Sequence[StudyRow]) -> str:
+    buffer = io.StringIO()
+    names = [name for name in StudyRow.__dataclass_fields__ if name not in ("budget", "targets", "seeds", "difference")]
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*names, "budget", "difference", "low", "high", "p", "seeds", "targets"])
+    for row in rows:
+        d: Sequence[float | str] = row.difference or ("", "", "", "")
+        targets = " ".join(f"{name}={mean:.6f}±{ci95:.6f}" for name, (mean, ci95) in row.targets.items())
+        writer.writerow(
+            [*(getattr(row, name) for name in names), str(row.budget), *d, " ".join(map(str, row.seeds)), targets]
+        )
+    return buffer.getvalue()

@@ -1,0 +1,139 @@
+"""A study's outcomes as rows: each setting's mean over targets and seeds, and what its difference is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+
+from rotogbml.evaluation.results import stratified
+from rotogbml.studies.halving import accuracy, rungs
+from rotogbml.studies.ledger import Ledger, Outcome
+from rotogbml.studies.plan import Budget, Cell, Rung
+from rotogbml.studies.statistics import Difference, bootstrap, holm
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """One setting of one learner after one budget. Accuracies and differences are 0 … 1."""
+
+    learner: str
+    setting: str
+    method: str
+    checkpoint: str
+    budget: Budget
+    steps: float
+    """Taken, a mean over trainings."""
+    n_way: int
+    k_shot: int
+    n_query: int
+    norm: str
+    targets: dict[str, tuple[float, float]]
+    """Of each target the mean over the seeds that are done, and its 95 % half width over their episodes."""
+    seeds: list[int]
+    cells: int
+    """Trainings behind it."""
+    of: int
+    """Trainings that the plan has."""
+    episodes: int
+    """Of each training."""
+    mean: float
+    """Over the targets that have begun, each counting alike."""
+    ci95: float
+    """Half width over episodes alone, seeds and targets being fixed."""
+    difference: Difference | None
+    """To the plan's ``against``, over the seeds that are whole; None of that one itself, or of none."""
+    holm: float | None
+    """p of the difference, corrected for all settings of this learner, budget and checkpoint."""
+    cosine: float | None
+    spread: float | None
+    """``conflict_of``: means over the cells."""
+
+
+def study_rows(ledger: Ledger) -> list[StudyRow]:
+    """Return a row for each budget, learner, k_shot, checkpoint and setting of which at least a cell is done."""
+    plan = ledger.plan
+    rows = []
+    for rung, settings in rungs(ledger):
+        for learner, k_shot, checkpoint in product(rung.learners or plan.learners, plan.k_shot, plan.test.checkpoints):
+            group = [_row(ledger, rung, learner, k_shot, checkpoint, setting) for setting in settings]
+            rows += _corrected([row for row in group if row is not None])
+    return rows
+
+
+def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str, setting: str) -> StudyRow | None:
+    plan = ledger.plan
+    found = _grid(ledger, rung.budget, learner, k_shot, setting)
+    if not found:
+        return None
+    values = {key: accuracy(outcome, checkpoint) for key, outcome in found.items()}
+    first = next(iter(found.values()))
+    conflict = [outcome["conflict"] for outcome in found.values()]
+    seeds = [seed for seed in plan.seeds if any((target, seed) in found for target in plan.targets)]
+    by_target = {
+        target: stratified([v for (of, _), v in values.items() if of == target])
+        for target in plan.targets
+        if any(of == target for of, _ in values)
+    }
+    return StudyRow(
+        learner=learner,
+        setting=setting,
+        method=first["method"],
+        checkpoint=checkpoint,
+        budget=rung.budget,
+        steps=float(np.mean([outcome["steps"] for outcome in found.values()])),
+        n_way=first["n_way"],
+        k_shot=k_shot,
+        n_query=first["n_query"],
+        norm=first["norm"],
+        targets=by_target,
+        seeds=seeds,
+        cells=len(found),
+        of=len(plan.targets) * len(rung.seeds or plan.seeds),
+        episodes=plan.test.episodes,
+        mean=float(np.mean([mean for mean, _ in by_target.values()])),
+        ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
+        difference=_difference(ledger, rung, learner, k_shot, checkpoint, setting),
+        holm=None,
+        cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
+        spread=_mean([c["spread"] for c in conflict if "spread" in c]),
+    )
+
+
+def _difference(
+    ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str, setting: str
+) -> Difference | None:
+    """Return setting − against, paired by target, seed and episode, over the seeds that are whole for both."""
+    plan = ledger.plan
+    if setting == plan.against:
+        return None
+    ours, theirs = (_grid(ledger, rung.budget, learner, k_shot, name) for name in (setting, plan.against))
+    both = ours.keys() & theirs.keys()
+    seeds = [seed for seed in plan.seeds if all((target, seed) in both for target in plan.targets)]
+    if not seeds:
+        return None
+    gaps = np.array(
+        [
+            [accuracy(ours[target, seed], checkpoint) - accuracy(theirs[target, seed], checkpoint) for seed in seeds]
+            for target in plan.targets
+        ]
+    )  # [targets, seeds, episodes]
+    return bootstrap(gaps.mean(2), gaps.std(2, ddof=1) / np.sqrt(gaps.shape[2]))
+
+
+def _grid(ledger: Ledger, budget: Budget, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
+    """Return what is done of a setting, by target and seed."""
+    cells = {(t, s): Cell(s, t, k_shot, learner, setting) for s in ledger.plan.seeds for t in ledger.plan.targets}
+    return {key: ledger.done[cell, budget] for key, cell in cells.items() if (cell, budget) in ledger.done}
+
+
+def _corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
+    """Return the rows with Holm's correction over those that have a difference."""
+    corrected = holm({row.setting: row.difference.p for row in rows if row.difference is not None})
+    return [replace(row, holm=corrected.get(row.setting)) for row in rows]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

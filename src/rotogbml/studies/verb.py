@@ -1,0 +1,198 @@
+"""``rotogbml study``: carry out a plan, look how far it is, print its table."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from rotogbml.children import cores
+from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.files import make_folder
+from rotogbml.lock import locked
+from rotogbml.studies.cell import Work
+from rotogbml.studies.halving import accuracy, rungs, survivors
+from rotogbml.studies.ledger import FILE, Ledger
+from rotogbml.studies.plan import Budget, Cell, Plan, read_plan
+from rotogbml.studies.pool import Cluster, Cores, Pool
+from rotogbml.studies.render import Format, render
+from rotogbml.studies.table import StudyRow, study_rows
+from rotogbml.training.progress import clock
+
+RUNS = Path("runs/study")
+"""Where studies are kept if the user names no place."""
+
+
+def study(
+    plan: str,
+    sources: list[str],
+    out: str | None = None,
+    workers: int | None = None,
+    minutes: float | None = None,
+    cluster: Literal["", "local", "slurm", "debug"] = "",
+    cluster_options: dict[str, Any] | None = None,
+) -> list[StudyRow]:
+    """Carry out a declared grid of trainings, cell by cell; go on where it stopped.
+
+    Args:
+        plan: A plan that comes with the package, or a YAML file.
+        sources: Packs made by ``rotogbml data pack``, or ``glyphs``; each target is held out of them in its turn.
+        out: Folder of the study; runs/study/PLAN where not given. If it holds outcomes already, what is left is done.
+        workers: Cells at once, one thread each; as many as cores where not given.
+        minutes: Begin no cell after so many minutes; a later call goes on. Not on a cluster.
+        cluster: Send the cells to a cluster through submitit: slurm; local tries the same with processes of this
+            machine. Not given: processes of our own.
+        cluster_options: Of submitit's executor, such as {"slurm_partition": "cpu", "timeout_min": 60}.
+
+    Returns:
+        A row for each budget, learner, k_shot, checkpoint and setting.
+
+    Raises:
+        UsageError: the plan, a source or an option cannot be used.
+        RotogbmlError: a cell failed; the others are done and kept.
+    """
+    declared = read_plan(plan)
+    folder = _folder(declared, out)
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}: give at least 1, or leave it out")
+    sources = [source if source == "glyphs" else str(Path(source).resolve()) for source in sources]
+    _check_targets(declared, sources)
+    make_folder(folder)
+    with locked(folder, f"carrying out a study in {folder}"):
+        ledger = Ledger(declared, folder / FILE)
+        if ledger.stale:
+            print(f"{ledger.stale} outcomes in {folder / FILE} are of other plans or words: kept, not counted")
+        end = math.inf if minutes is None else time.monotonic() + 60 * minutes
+        pool: Pool = Cores(workers or cores(), end)
+        if cluster:
+            pool = Cluster(cluster, folder / "jobs", cluster_options or {})
+        failed = _carry_out(ledger, folder, sources, pool)
+    rows = study_rows(ledger)
+    print(render(declared, rows, "text"), end="")
+    if failed:
+        raise RotogbmlError(f"{len(failed)} cells failed, the first: {failed[0]}")
+    return rows
+
+
+def status(plan: str, out: str | None = None) -> None:
+    """Say how far a study is: cells done and left, time used and left.
+
+    Args:
+        plan: A plan that comes with the package, or a YAML file.
+        out: Folder of the study; runs/study/PLAN where not given.
+
+    Raises:
+        UsageError: there is no such plan.
+        RotogbmlError: the results cannot be read.
+    """
+    declared = read_plan(plan)
+    folder = _folder(declared, out)
+    ledger = Ledger(declared, folder / FILE)
+    print(f"{declared.name}: {declared.about}".rstrip(": "))
+    begun = rungs(ledger)
+    for number, rung in enumerate(declared.rungs):
+        if number >= len(begun):
+            print(f"  {rung.budget}: waits for the budget before")
+            continue
+        settings = begun[number][1]
+        cells = list(declared.cells(rung, settings))
+        left = len(ledger.lacks(cells, rung.budget))
+        print(f"  {rung.budget}: {len(cells) - left} of {len(cells)} cells done ({len(settings)} settings)")
+    used = sum(outcome["seconds"] for outcome in ledger.done.values())
+    print(f"processor time of the cells: {clock(used)}; left at this pace, for one core: {clock(_left(ledger))}")
+
+
+def table(plan: str, out: str | None = None, format: Format = "text") -> None:
+    """Print a study's table, whole or as far as it is.
+
+    Args:
+        plan: A plan that comes with the package, or a YAML file.
+        out: Folder of the study, or its results.jsonl; runs/study/PLAN where not given.
+        format: text, markdown, csv or json; csv and json have every field.
+
+    Raises:
+        UsageError: there is no such plan, or nothing of it is done there.
+        RotogbmlError: the results cannot be read.
+    """
+    declared = read_plan(plan)
+    place = _folder(declared, out)
+    ledger = Ledger(declared, place if place.is_file() else place / FILE)
+    if not ledger.done:
+        raise UsageError(f"{place} holds no outcome of plan {declared.name}: begin with 'rotogbml study {plan}'")
+    print(render(declared, study_rows(ledger), format), end="")
+    if format in ("text", "markdown"):
+        used = sum(outcome["seconds"] for outcome in ledger.done.values())
+        print(f"\n{len(ledger.done)} cells, {clock(used)} on one core each.")
+
+
+# From Python as on the command line: ``rotogbml.study.status(...)``, ``rotogbml.study.table(...)``.
+vars(study).update(status=status, table=table)
+
+
+def _folder(plan: Plan, out: str | None) -> Path:
+    return RUNS / plan.name if out is None else Path(out)
+
+
+def _check_targets(plan: Plan, sources: list[str]) -> None:
+    from rotogbml.training.assemble import hold_out, open_sources
+
+    found = open_sources(sources)
+    for target in plan.targets:
+        hold_out(found, [target])
+
+
+def _carry_out(ledger: Ledger, folder: Path, sources: list[str], pool: Pool) -> list[str]:
+    """Carry out rung after rung; return what was said of the cells that failed."""
+    plan, failed = ledger.plan, []
+    settings: tuple[str, ...] | None = tuple(plan.settings)
+    for number, rung in enumerate(plan.rungs):
+        left = ledger.lacks(plan.cells(rung, settings), rung.budget)
+        works = [_work(plan, cell, rung.budget, folder, sources) for cell in left]
+        for done, (work, found) in enumerate(pool.run(works), 1):
+            if isinstance(found, str):
+                failed.append(f"{work.cell.id}: {found}")
+                print(f"FAILED {failed[-1]}", flush=True)
+                continue
+            ledger.add(found)
+            mean = accuracy(found, plan.judge).mean()
+            ahead = (len(works) - done) * _seconds(ledger, rung.budget) / pool.workers
+            print(
+                f"[{done}/{len(works)}] {work.cell.id}, {rung.budget}: {mean:.1%} in "
+                f"{clock(found['seconds'])}; {clock(ahead)} left of this budget",
+                flush=True,
+            )
+        settings = survivors(ledger, settings, number)
+        if settings is None:
+            break
+    return failed
+
+
+def _work(plan: Plan, cell: Cell, budget: Budget, folder: Path, sources: list[str]) -> Work:
+    arguments = tuple(plan.arguments(cell, budget))
+    place = (folder / "cells" / cell.id).resolve()
+    return Work(cell, budget, arguments, tuple(sources), place, plan.test, plan.digest(cell, budget))
+
+
+def _seconds(ledger: Ledger, budget: Budget) -> float:
+    """Return what a cell of a budget takes: the mean of those that are done, or in proportion where none is."""
+    done = [outcome["seconds"] for (_, of), outcome in ledger.done.items() if of == budget]
+    if done:
+        return sum(done) / len(done)
+    rates = [outcome["seconds"] / of.amount for (_, of), outcome in ledger.done.items()]
+    return budget.amount * sum(rates) / len(rates) if rates else 0.0
+
+
+def _left(ledger: Ledger) -> float:
+    """Return the seconds of one core that are left, over all budgets."""
+    plan, begun, total = ledger.plan, rungs(ledger), 0.0
+    settings = len(plan.settings)
+    for number, rung in enumerate(plan.rungs):
+        if number < len(begun):
+            names = begun[number][1]
+            cells, settings = len(ledger.lacks(plan.cells(rung, names), rung.budget)), len(names)
+        else:
+            cells = settings * len(list(plan.cells(rung, (plan.against,))))
+        total += cells * _seconds(ledger, rung.budget)
+        settings = settings if rung.keep is None else min(settings, rung.keep + len({plan.against, *plan.always}))
+    return total

@@ -1,0 +1,117 @@
+"""What a plan says, and what is said of one that cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rotogbml.errors import UsageError
+from rotogbml.homogenizer.rivals.rival import SPELT
+from rotogbml.studies.plan import Budget, Cell, Rung, read_plan, shipped
+
+TREE: dict[str, Any] = {
+    "targets": ["alpha", "beta"],
+    "seeds": [0, 1],
+    "rungs": [{"steps": 2, "keep": 1, "seeds": [0]}, {"steps": 4}],
+    "test": {"episodes": 8},
+    "settings": {"plain": {"homogenizer": False, "isi": False}, "a": {"homogenizer": False}, "b": None},
+}
+
+
+def written(path: Path, **changes: Any) -> str:
+    path.write_text(yaml.safe_dump({k: v for k, v in (TREE | changes).items() if v is not None}, sort_keys=False))
+    return str(path)
+
+
+def test_a_plan_is_a_grid_with_seeds_outermost(tmp_path: Path) -> None:
+    plan = read_plan(written(tmp_path / "mine.yaml"))
+    assert plan.name == "mine"
+    assert len(list(plan.cells(plan.rungs[0]))) == 2 * 3
+    cells = list(plan.cells(plan.rungs[1]))
+    assert len(cells) == 2 * 2 * 3
+    assert [cell.seed for cell in cells] == [0] * 6 + [1] * 6
+    said = plan.arguments(cells[0], Budget(4, "steps"))
+    assert said == [
+        *("--homogenizer", "false", "--isi", "false"),
+        *("--holdout", "alpha", "--episodes.k_shot", "1", "--seed", "0", "--steps", "4"),
+    ]
+
+
+def test_the_digest_is_of_all_that_decides_a_cell(tmp_path: Path) -> None:
+    plan = read_plan(written(tmp_path / "a.yaml"))
+    cell, two = next(plan.cells(plan.rungs[0])), Budget(2, "steps")
+    assert plan.digest(cell, two) == read_plan(written(tmp_path / "b.yaml", about="other words")).digest(cell, two)
+    others = [
+        plan.digest(cell, Budget(4, "steps")),
+        plan.digest(Cell(1, cell.target, cell.k_shot, cell.learner, cell.setting), two),
+        read_plan(written(tmp_path / "c.yaml", options={"encoder.width": 4})).digest(cell, two),
+        read_plan(written(tmp_path / "d.yaml", test={"episodes": 9})).digest(cell, two),
+    ]
+    assert len({plan.digest(cell, two), *others}) == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"targets": None}, "'targets' is missing"),
+        ({"tragets": ["a"]}, r"a plan has no 'tragets' \(did you mean 'targets'\?\)"),
+        ({"against": "plian"}, r"no setting 'plian' \(did you mean 'plain'\?\)"),
+        ({"rungs": [{"steps": 4, "keep": 1}, {"steps": 2}]}, "budgets are 4 steps, 2 steps: each must be more"),
+        ({"rungs": [{"steps": 4, "keep": 1}, {"minutes": 5}]}, "4 steps, 5 minutes: each must be more of the same"),
+        ({"rungs": [{"steps": 4, "minutes": 5}]}, "either steps or minutes"),
+        ({"rungs": [{"steps": 4}, {"steps": 5}]}, "every rung but the last says how many settings it keeps"),
+        ({"rungs": [{"keep": 4}]}, "either steps or minutes"),
+        ({"rungs": [{"steps": 4, "seeds": [7]}]}, "a rung names '7'"),
+        ({"test": {"episodes": 1}}, "test.episodes is 1: an interval needs at least 2"),
+        ({"test": {"checkpoints": ["lst"]}}, "no checkpoint 'lst'"),
+        ({"judge": "best"}, "judge is 'best', which is not tested"),
+        ({"settings": {"plain": {}, "../x": {}}}, "'../x' is no name for a folder"),
+        ({"settings": {"plain": {}, "a b": {}, "a-b": {}}}, "two cells would share a folder"),
+        ({"seeds": 3}, "seeds is '3': give a list"),
+    ],
+)
+def test_what_cannot_be_is_said(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        read_plan(written(tmp_path / "plan.yaml", **changes))
+
+
+def test_an_unknown_plan_names_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"no plan 'stage9' \(did you mean 'stage1'\?\): there are .*stage1"):
+        read_plan("stage9")
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each setting of each learner is parsed and resolved as ``rotogbml train`` would, then stopped."""
+    from rotogbml import cli
+    from rotogbml.training import verb
+
+    seen = []
+    monkeypatch.setattr(verb, "carry_out", lambda job, place: seen.append(job.config))
+    plan = read_plan(name)
+    asked = set()
+    for cell in plan.cells(Rung(10)):
+        if (cell.learner, cell.setting) not in asked:
+            asked.add((cell.learner, cell.setting))
+            said = [
+                "train",
+                "--sources",
+                "pack",
+                "--out",
+                "run",
+                *plan.arguments(cell, Budget(10, "steps")),
+                "--devices",
+                "1",
+            ]
+            assert cli.main(said) == 0, cell
+    assert len(seen) == len(asked)
+    # No two settings are the same run.
+    assert len({repr(config) for config in seen}) == len(seen)
+
+
+def test_stage1_has_every_rival() -> None:
+    used = {options.get("homogenizer.combine") for options in read_plan("stage1").settings.values()}
+    assert set(SPELT) - used <= {"mean", "sum", "dualproj"}  # Adam sees no factor; UPGrad's earlier form

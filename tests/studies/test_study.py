@@ -1,0 +1,191 @@
+"""Whole studies of tiny runs: killed and gone on with, on a cluster's local executor, halved, failed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rotogbml.children import environment, python
+from rotogbml.cli import main
+from rotogbml.studies.halving import accuracy, survivors
+from rotogbml.studies.ledger import FILE, Ledger
+from rotogbml.studies.plan import read_plan
+
+SMALL = {
+    "encoder.width": 4,
+    "episodes.n_way": 2,
+    "episodes.n_query": 3,
+    "episodes.tasks_per_batch": 2,
+    "learner.inner_steps": 1,
+    "outer.validation_episodes": 2,
+    "outer.validate_every": 100,
+}
+
+
+TREE: dict[str, Any] = {
+    "about": "whether it runs",
+    "targets": ["alpha"],
+    "rungs": [{"steps": 2, "keep": 1}, {"steps": 4}],
+    "test": {"episodes": 8, "n_query": 3},
+    "options": SMALL,
+    "settings": {"plain": {"homogenizer": False, "isi": False}, "isi": {"homogenizer": False}, "whole": {}},
+}
+
+
+def write(path: Path, **changes: Any) -> str:
+    path.write_text(yaml.safe_dump(TREE | changes, sort_keys=False))
+    return str(path)
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    """Return a plan of one cell."""
+    return write(tmp_path / "tiny.yaml", rungs=[{"steps": 1}], settings={"plain": TREE["settings"]["plain"]})
+
+
+@pytest.fixture(scope="module")
+def halved(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Return a plan of three settings, of which one is dropped after the first budget, and its study."""
+    root = tmp_path_factory.mktemp("halved")
+    plan = write(root / "halved.yaml")
+    assert main(["study", plan, "--sources", str(pack), "--workers", "2", "--out", str(root / "study")]) == 0
+    return plan, root / "study"
+
+
+def table(capsys: pytest.CaptureFixture[str], plan: str, out: Path, format: str = "csv") -> str:
+    capsys.readouterr()
+    assert main(["study", "table", plan, "--out", str(out), "--format", format]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_study_that_is_killed_gives_the_same_table(
+    pack: Path, halved: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, whole = halved
+    cut = tmp_path / "cut"
+    said = ["study", plan, "--sources", str(pack), "--workers", "2", "--out", str(cut)]
+    child = subprocess.Popen(python("-m", "rotogbml", *said), env=environment(), stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (cut / FILE).exists() or not (cut / FILE).read_text():
+        assert time.monotonic() < deadline
+        assert child.poll() is None
+        time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    done = (cut / FILE).read_text().count("\n")
+    assert done < 5
+    with (cut / FILE).open("a") as file:  # as if the kill had fallen within a line
+        file.write('{"seed": 0, "target"')
+    while main(said):  # a cell's process may still be ending
+        assert time.monotonic() < deadline
+    assert table(capsys, plan, cut) == table(capsys, plan, whole)
+
+
+def test_the_table_lives_in_one_file(
+    pack: Path, halved: tuple[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the runs it is complete, and nothing is trained again."""
+    plan, whole = halved
+    (tmp_path / FILE).write_text((whole / FILE).read_text())
+    assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path)]) == 0
+    assert not (tmp_path / "cells").exists()
+    assert main(["study", "status", plan, "--out", str(tmp_path)]) == 0
+    assert "4 steps: 2 of 2 cells done (2 settings)" in capsys.readouterr().out
+    said = table(capsys, plan, tmp_path / FILE, "markdown")
+    assert "4 steps, 2-way 1-shot, 6 queries, checkpoint averaged, norm batch, 8 episodes a training" in said
+    assert said.count("| maml | plain |") == 4  # two budgets, two checkpoints
+
+
+def test_a_budget_goes_on_from_the_one_before(halved: tuple[str, Path]) -> None:
+    plan, out = halved
+    declared = read_plan(plan)
+    ledger = Ledger(declared, out / FILE)
+    kept = survivors(ledger, tuple(declared.settings), 0)
+    assert kept is not None
+    ((better,), dropped) = (set(kept) - {"plain"}, set(declared.settings) - set(kept))
+    assert "plain" in kept
+    cell = next(cell for cell in declared.cells(declared.rungs[1], kept) if cell.setting == better)
+    assert "4 steps from step 2" in (out / "cells" / cell.id / "log.txt").read_text()
+    # The one that was kept is no worse than the one that was dropped, by the judge's checkpoint.
+    scores = {
+        c.setting: accuracy(ledger.done[c, declared.rungs[0].budget], declared.judge)
+        for c in declared.cells(declared.rungs[0])
+    }
+    assert all(values.shape == (8,) for values in scores.values())
+    assert all(scores[better].mean() >= scores[name].mean() for name in dropped)
+
+
+def test_other_words_make_another_study(
+    pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "study"
+    said = ["study", plan, "--sources", str(pack), "--out", str(out)]
+    assert main(said) == 0
+    tree = yaml.safe_load(Path(plan).read_text())
+    tree["test"]["episodes"] = 10
+    Path(plan).write_text(yaml.safe_dump(tree))
+    assert main(said) == 0
+    assert "1 outcomes" in capsys.readouterr().out
+    assert len((out / FILE).read_text().splitlines()) == 2
+    assert "10 episodes a training" in table(capsys, plan, out, "text")
+
+
+def test_cells_that_fail_are_named_and_the_others_are_done(
+    pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = yaml.safe_load(Path(plan).read_text())
+    tree["settings"]["bad"] = {"learner.inner_lr": -1}
+    Path(plan).write_text(yaml.safe_dump(tree))
+    out = tmp_path / "study"
+    assert main(["study", plan, "--sources", str(pack), "--out", str(out)]) == 1
+    printed = capsys.readouterr()
+    assert "FAILED maml/bad/alpha-1shot-seed0: its process ended with 1: rotogbml: " in printed.out
+    assert "inner_lr" in printed.err
+    assert [json.loads(line)["setting"] for line in (out / FILE).read_text().splitlines()] == ["plain"]
+
+
+def test_no_time_begins_no_cell(pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path / "s"), "--minutes", "0"]) == 0
+    assert "Nothing is done yet." in capsys.readouterr().out
+
+
+def test_a_cluster_gives_the_same_rows(
+    pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("submitit", reason="the extra sweep is not installed")
+    said = ["study", plan, "--sources", str(pack)]
+    assert main([*said, "--out", str(tmp_path / "cores")]) == 0
+    assert main([*said, "--out", str(tmp_path / "cluster"), "--cluster", "local"]) == 0
+    assert table(capsys, plan, tmp_path / "cluster") == table(capsys, plan, tmp_path / "cores")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--workers", "0"], "workers is 0: give at least 1"),
+        (["--cluster", "local", "--cluster_options", '{"no_such": 1}'], "cluster local cannot be used"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path / "s"), *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_table_of_nothing_and_an_unknown_target(
+    pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["study", "table", plan, "--out", str(tmp_path)]) == 2
+    assert "holds no outcome of plan tiny" in capsys.readouterr().err
+    write(Path(plan), targets=["alhpa"])
+    assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path / "s")]) == 2
+    assert "did you mean 'alpha'" in capsys.readouterr().err
