@@ -1,7 +1,11 @@
 """Large imports and overlaps: rate, peak memory, kill and go on; recall and false alarms of planted copies.
 
     python -m benchmarks.releases import [--images 100000] [--pixels 96] [--size 84]
+    python -m benchmarks.releases pieces --archive LAYOUTS
     python -m benchmarks.releases overlap --archive CORE/birds.tar --archive CORE/cars.tar [--planted 500]
+
+``pieces`` imports every piece of a release under a folder, as a folder, a tar and a zip, and compares what is found
+with the ``expect.json`` beside it.
 
 ``import`` makes one tar of so many different JPEG files in the form of EuroSAT, imports it, imports it again and kills
 that run half way, goes on, and compares the two packs. Beside the rate stands the processor's time an image, on which
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import os
 import re
 import resource
@@ -25,6 +30,7 @@ import tarfile
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +39,7 @@ from PIL import Image
 
 from rotogbml.children import cores, environment, python
 from rotogbml.releases.eurosat import COUNTS
+from rotogbml.releases.importing import import_release
 from rotogbml.seeds import numpy_generator
 from rotogbml.sources.containers import Reader, container_at
 from rotogbml.sources.decode import decode
@@ -203,10 +210,52 @@ def plant(archives: list[Path], planted: int, most: int, size: int) -> None:
             print(f"  {pair.path_a} {pair.path_b} {pair.correlation}")
 
 
+PIECES = {"cropdisease": "cropdiseases", "tinyimagenet": "tiny-imagenet"}
+"""Releases of pieces whose name does not begin with theirs."""
+
+
+def as_archive(root: Path, place: Path, kind: str) -> Path:
+    """Return a piece as it is, or as an archive of its files."""
+    files = [f for f in sorted(root.rglob("*")) if f.is_file() and f.name != "README.md" and f.stem[:6] != "expect"]
+    if kind == "folder":
+        return root
+    archive = place / f"{root.name}.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as out:
+            for file in files:
+                out.write(file, file.relative_to(root))
+    else:
+        with tarfile.open(archive, "w") as out:
+            for file in files:
+                out.add(file, str(file.relative_to(root)))
+    return archive
+
+
+def pieces(layouts: Path) -> None:
+    """Import every piece of a release in three ways, and print a table of what was found beside what was to be."""
+    print("| piece | classes | images | left out | folder | tar | zip |\n|---|---|---|---|---|---|---|")
+    for expected in sorted(layouts.glob("*/expect.json")):
+        expect = json.loads(expected.read_text(encoding="utf-8"))
+        name = expected.parent.name.split("_")[0]
+        name = PIECES.get(name, name)
+        said = []
+        for kind in ("folder", "tar", "zip"):
+            with tempfile.TemporaryDirectory() as folder:
+                place = as_archive((expected.parent / expect["root"]).resolve(), Path(folder), kind)
+                read, _ = import_release(name, place, Path(folder) / "out", size=16, margin=0.0, workers=1)
+                source = open_pack(Path(folder) / "out")[name]
+                here = {label: len(source.rows(c)) for c, label in enumerate(source.classes)}
+                same = here == expect["images"] and read.reading.counts() == expect["skipped"]
+                said.append("equal" if same else "other")
+        left = ", ".join(f"{count:,} {reason}" for reason, count in read.reading.counts().items()) or "none"
+        row = [expected.parent.name, str(len(here)), str(sum(here.values())), left, *said]
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
 def main() -> None:
-    """Run one of the two."""
+    """Run one of the three."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    arguments.add_argument("what", choices=("import", "overlap"))
+    arguments.add_argument("what", choices=("import", "overlap", "pieces"))
     arguments.add_argument("--images", type=int, default=100_000)
     arguments.add_argument("--pixels", type=int, default=96)
     arguments.add_argument("--size", type=int, default=84)
@@ -215,6 +264,8 @@ def main() -> None:
     given = arguments.parse_args()
     if given.what == "import":
         simulate(given.images, given.pixels, given.size)
+    elif given.what == "pieces":
+        pieces(given.archive[0])
     else:
         plant(given.archive, given.planted, given.images, given.size)
 

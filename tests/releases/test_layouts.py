@@ -159,3 +159,14 @@ def test_check_as_json(piece: Piece, capsys: pytest.CaptureFixture[str]) -> None
     assert said["images"] == expect["images"]
     assert said["left"] == expect["skipped"]
     assert said["wrong"]["nv"] == [6, 6705]
+
+
+@pytest.mark.parametrize("name", ["miniimagenet", "miniimagenet_folders"])
+def test_the_published_split_is_that_of_the_pieces(piece: Piece, name: str) -> None:
+    place, _ = piece(name)
+    read = read_release("miniimagenet", place)
+    assert not read.release.notes(read.reading)
+    said = {row.label: row.part for row in read.reading.rows}
+    split = next(iter(read.release.splits.values()))(read.reading)
+    assert split is not None
+    assert said == {label: part for part, labels in split.splits.items() for label in labels if label in said}
