@@ -49,6 +49,27 @@ def test_nothing_of_the_release(lay: Lay, pictures: Pictures, refused: Callable[
         assert part in said
 
 
+NAMES = ["cars", "chestx", "cropdiseases", "cub", "eurosat", "flowers102", "ham10000", "isic", "miniimagenet"]
+NAMES += ["omniglot", "pacs", "places", "tiny-imagenet"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_class_folders_of_something_else(lay: Lay, pictures: Pictures, refused: Callable[..., str], name: str) -> None:
+    root = lay(pictures(["train/001.ak47/a.jpg", "train/teapot/b.jpg", "n99999999/c.jpg"]))
+    assert "nothing of" in refused(name, root)
+
+
+def test_one_imagenet_for_another(lay: Lay, pictures: Pictures, refused: Callable[..., str]) -> None:
+    tiny = pictures(["train/n01532829/images/a.JPEG"]) | {"wnids.txt": b"n01532829"}
+    assert "is Tiny ImageNet" in refused("miniimagenet", lay(tiny, "tiny"))
+    assert "nothing of Tiny ImageNet" in refused("tiny-imagenet", lay(pictures(["train/n01532829/a.jpg"]), "mini"))
+
+
+def test_two_forms_of_places(lay: Lay, pictures: Pictures, refused: Callable[..., str]) -> None:
+    root = lay(pictures(["places365_standard/train/airfield/1.jpg", "data_256/a/airfield/1.jpg"]))
+    assert "holds two releases, such as 'places365_standard/train/airfield/1.jpg'" in refused("places", root)
+
+
 def test_an_empty_folder_and_no_folder(tmp_path: Path, refused: Callable[..., str]) -> None:
     (tmp_path / "empty").mkdir()
     assert "it is empty" in refused("eurosat", tmp_path / "empty")
@@ -273,10 +294,10 @@ def test_out_inside_the_release_is_refused(lay: Lay, pictures: Pictures, capsys:
 
 
 def test_an_unknown_split_names_those_there_are(tmp_path: Path, lay: Lay, pictures: Pictures) -> None:
-    root = lay(pictures(["001.A/a.jpg", "002.B/a.jpg"]))
+    root = lay(pictures(["087.Mallard/a.jpg", "Blue_Jay/a.jpg"]))
     with pytest.raises(UsageError, match=r"no split '150/25/25'.*100/50/50, 140/30/30"):
         import_release("cub", root, tmp_path / "out", split="150/25/25")
     file = tmp_path / "mine.json"
-    file.write_text('{"cub": {"train": ["001.A"], "test": ["002.B"]}}')
+    file.write_text('{"cub": {"train": ["087.Mallard"], "test": ["073.Blue_Jay"]}}')
     _, report = import_release("cub", root, tmp_path / "out", size=16, split=str(file), workers=1)
     assert dict(report.sources[0].splits) == {"train": 1, "test": 1}

@@ -83,7 +83,7 @@ class TestCub:
         assert "1 of its 43 photos" in read.release.notes(read.reading)[0]
 
     def test_masks_are_no_photos(self, lay: Lay, pictures: Pictures) -> None:
-        root = lay(pictures(["images/001.A/a.jpg", "segmentations/001.A/a.png"]))
+        root = lay(pictures(["images/087.Mallard/a.jpg", "segmentations/087.Mallard/a.png"]))
         assert read_release("cub", root).reading.counts() == {"other_version": 1}
 
     def test_the_release_of_2010_is_another_one(self, lay: Lay, pictures: Pictures) -> None:

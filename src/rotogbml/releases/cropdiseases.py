@@ -11,6 +11,9 @@ from rotogbml.releases.release import Release, test_only
 from rotogbml.releases.tables import read_json
 
 _OTHER = {"grayscale", "segmented"}
+_CROPS = ("apple", "blueberry", "cherry", "corn", "grape", "orange", "peach", "pepper", "potato", "raspberry")
+_CROPS += ("soybean", "squash", "strawberry", "tomato", "background_without_leaves")
+"""What the name of a class begins with, in every copy."""
 _NO_LEAF = {"Background_without_leaves"}
 """A 39th class of one copy."""
 _DAYS = re.compile(r"(.*\bleaf [\w.]+?)[ _]+day\b", re.IGNORECASE)
@@ -23,7 +26,7 @@ def read(files: Files, whole: bool) -> Reading:
     reading = class_folders(
         files,
         "class folders",
-        is_class=lambda folder: folder.casefold() not in {"color", "raw", "plantvillage", "dataset", *_OTHER},
+        is_class=lambda folder: folder.casefold().startswith(_CROPS),
         keep=lambda path: "color" not in parted or not _OTHER & {part.casefold() for part in path.split("/")[:-1]},
         train_only=True,
         whole=whole,

@@ -9,7 +9,7 @@ from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, base
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Named, Reading, by_names
-from rotogbml.releases.release import Release, every_other, published
+from rotogbml.releases.release import Release, every_other, published, published_lines
 from rotogbml.releases.tables import pairs
 from rotogbml.sources.tree import ClassSplit
 
@@ -22,9 +22,7 @@ def read(files: Files, whole: bool) -> Reading:
     if listed is None:
         if any(path.split("/")[-2:-1] == ["lists"] for path in files.named("files.txt")):
             raise UsageError(f"{files.root} is CUB-200 of 2010 (lists/files.txt), not CUB-200-2011: fetch the latter")
-        numbered = any(_numbered(folder) for path in files.images for folder in path.split("/")[-2:-1])
-        form = "class folders (no images.txt)"
-        return class_folders(files, form, _numbered if numbered else lambda folder: True, keep=_is_photo)
+        return _folders(files)
     classes = _companion(files, listed, "classes.txt")
     labels = _companion(files, listed, "image_class_labels.txt")
     parts = _companion(files, listed, "train_test_split.txt", needed=False)
@@ -40,13 +38,22 @@ def read(files: Files, whole: bool) -> Reading:
     return by_names(files, rows, "images.txt, image_class_labels.txt, classes.txt", sorted(classes.values()))
 
 
+def _folders(files: Files) -> Reading:
+    """Read class folders, with their numbers or without them."""
+    spelt = {name.casefold(): name for name in published_lines("cub.txt")}
+    spelt |= {folded.partition(".")[2]: name for folded, name in spelt.items()}
+    return class_folders(
+        files,
+        "class folders (no images.txt)",
+        is_class=lambda folder: folder.casefold() in spelt,
+        spell=lambda folder: spelt[folder.casefold()],
+        keep=_is_photo,
+    )
+
+
 def _is_photo(path: str) -> bool:
     """Return whether an image is none of the masks that can be fetched beside the release."""
     return "segmentations" not in path.casefold().split("/")
-
-
-def _numbered(folder: str) -> bool:
-    return _NUMBERED.match(folder) is not None
 
 
 def _companion(files: Files, listed: str, name: str, needed: bool = True) -> dict[str, str]:
@@ -61,9 +68,7 @@ def _companion(files: Files, listed: str, name: str, needed: bool = True) -> dic
 def _order(reading: Reading) -> list[str]:
     """Return the 200 classes in order; one that is not here keeps its place by its number."""
     numbers = {match[1]: label for label in reading.classes if (match := _NUMBERED.match(label))}
-    if len(numbers) < len(reading.classes):
-        return sorted(reading.classes)
-    return [numbers.get(f"{i:03}", f"{i:03}") for i in range(1, 201)]
+    return [numbers.get(name[:3], name) for name in published_lines("cub.txt")]
 
 
 def halves(reading: Reading) -> ClassSplit:
@@ -76,7 +81,7 @@ def thirds(reading: Reading) -> ClassSplit:
     names = {label[:3]: label for label in _order(reading)}
     splits: dict[str, list[str]] = {"train": [], "val": [], "test": []}
     for split, number in published("cub_140_30_30.txt"):
-        splits[split].append(names.get(number, number))
+        splits[split].append(names[number])
     return ClassSplit({split: sorted(labels) for split, labels in splits.items()}, "140/30/30 as in Meta-Dataset")
 
 

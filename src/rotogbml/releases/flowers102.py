@@ -16,7 +16,7 @@ def read(files: Files, whole: bool) -> Reading:
     """Read imagelabels.mat and setid.mat, else class folders named 1 … 102."""
     path = files.one("imagelabels.mat")
     if path is None:
-        return class_folders(files, "class folders (no imagelabels.mat)", lambda folder: not _is_flat(folder))
+        return class_folders(files, "class folders (no imagelabels.mat)", _is_number)
     labels = numbers(files, path, read_mat(files, path, ("labels",))["labels"])
     if not labels.size or labels.min() < 1 or labels.max() > 102:
         raise UsageError(f"'{path}' in {files.root} is of another release: its labels are not 1 to 102")
@@ -29,8 +29,8 @@ def read(files: Files, whole: bool) -> Reading:
     return by_names(files, rows, "imagelabels.mat", [str(i) for i in range(1, 103)])
 
 
-def _is_flat(folder: str) -> bool:
-    return folder.casefold() in ("jpg", "images", "102flowers")
+def _is_number(folder: str) -> bool:
+    return folder in {str(i) for i in range(1, 103)}
 
 
 RELEASE = Release(

@@ -31,6 +31,8 @@ def read(files: Files, whole: bool) -> Reading:
             f"'{pickles[0]}' in {files.root} is a pickle, which can run any code when it is read: use a layout of "
             "images ({train,val,test}/WNID/*.jpg, or images/*.jpg with train.csv, val.csv and test.csv)"
         )
+    if files.one("wnids.txt"):
+        raise UsageError(f"{files.root} is Tiny ImageNet (it has a wnids.txt): rotogbml data import tiny-imagenet")
     return _folders(files)
 
 

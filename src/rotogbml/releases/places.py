@@ -17,6 +17,7 @@ TAKEN = 200
 """Images of a class that the cross-domain literature takes: the first of the sorted training images."""
 _TRAIN = ("places365_train_standard.txt", "places365_train_challenge.txt", "train.txt")
 _VAL = ("places365_val.txt", "val.txt")
+_FLAT = ("val_256", "val_large", "test_256", "test_large")
 
 
 def read(files: Files, whole: bool) -> Reading:
@@ -86,12 +87,17 @@ def _class_of(folders: list[str]) -> str | None:
 
 
 def _folders(files: Files, whole: bool) -> Reading:
+    known = {name.replace("/", "-") for name in published_lines("places365.txt")}
     lettered = [(path, _class_of(path.split("/")[:-1])) for path in files.images]
+    easy = next((path for path, label in lettered if label is None and f"/{path}".split("/")[-2] in known), "")
+    letters = next((path for path, label in lettered if label is not None), "")
+    if easy and letters:
+        raise UsageError(f"{files.root} holds two releases, such as '{easy}' and '{letters}': give the folder of one")
     if sum(label is not None for _, label in lettered) * 2 <= len(lettered):
         return class_folders(
             files,
             "class folders (no lists)",
-            is_class=lambda folder: folder.casefold() not in ("val_256", "val_large", "test_256", "test_large"),
+            is_class=lambda folder: bool(easy) and folder.casefold() not in _FLAT,
             train_only=True,
             whole=whole,
         )

@@ -89,7 +89,9 @@ def _names(categories: list[dict[str, Any]]) -> dict[Any, tuple[str, bool]]:
 def _folders(files: Files) -> Reading:
     reading = class_folders(files, "class folders (no json)")
     plants = {row.path for row in reading.rows if _is_plant(row.path)}
-    if plants:
+    if not plants:
+        reading.remarks.append("no folder says Plantae: every class folder is taken for a species of plants")
+    else:
         reading.select((row, "" if row.path in plants else "other_supercategory") for row in reading.rows)
     return reading
 

@@ -41,6 +41,8 @@ def read(files: Files, whole: bool) -> Reading:
         if path not in taken:
             test = "test" in path.split("/")
             reading.leave(path, "unlabelled_test_image" if test else "unnamed_file")
+    if not wnids and not any("images" in row.path.split("/") for row in reading.rows):
+        reading.rows = []  # synset folders, but not of this data set
     here = {row.label for row in reading.rows}
     reading.classes = sorted({*listed, *here})
     for label in reading.classes:
