@@ -16,6 +16,7 @@ import pytest
 from rotogbml.errors import UsageError
 from rotogbml.releases.importing import import_release, read_release, tree_of
 from rotogbml.releases.release import published, published_lines
+from rotogbml.sources.decode import decode
 from rotogbml.sources.packed import open_pack
 from rotogbml.sources.splits import split_classes
 
@@ -486,3 +487,38 @@ def test_copies_are_kept_as_one_group(lay: Lay, tmp_path: Path, pictures: Pictur
     same = {of["Forest/a.jpg"], of["Forest/copy.jpg"], of["River/under another label.jpg"]}
     assert len(same) == 1
     assert len(set(of.values())) == 3
+
+
+def test_several_archives_give_the_same_bytes_on_any_number_of_workers(
+    tmp_path: Path, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ChestX comes: twelve archives and a table."""
+    monkeypatch.setattr("rotogbml.sources.examine.CHUNK", 3)
+    root = tmp_path / "nih"
+    root.mkdir()
+    names = [f"{i:08}_000.png" for i in range(24)]
+    images = pictures(names)
+    for number, (kind, mode) in enumerate((("tar.gz", "w:gz"), ("tar", "w"), ("tar.bz2", "w:bz2"))):
+        with tarfile.open(root / f"images_{number:03}.{kind}", mode) as archive:  # ty: ignore[no-matching-overload]
+            for name in names[number::4]:
+                info = tarfile.TarInfo(f"images/{name}")
+                info.size = len(images[name])
+                archive.addfile(info, io.BytesIO(images[name]))
+    (root / "images").mkdir()
+    for name in names[3::4]:
+        (root / "images" / name).write_bytes(images[name])
+    findings = ["Mass", "Nodule", "Effusion"]
+    rows = [f"{name},{findings[i % 3]},0,{i // 2}" for i, name in enumerate(names)]
+    (root / "Data_Entry_2017.csv").write_text("\n".join(["Image Index,Finding Labels,Follow-up #,Patient ID", *rows]))
+    packs = []
+    for workers in (1, 2):
+        import_release("chestx", root, tmp_path / str(workers), size=16, workers=workers)
+        packs.append({f.name: f.read_bytes() for f in sorted((tmp_path / str(workers) / "chestx").iterdir())})
+    assert packs[0] == packs[1]
+    source = open_pack(tmp_path / "1")["chestx"]
+    assert [len(source.rows(c)) for c in range(3)] == [8, 8, 8]
+    assert source.groups is not None
+    assert len(np.unique(source.groups)) == 12
+    inputs = json.loads((source.path / "source.json").read_text())["inputs"]
+    for row, (path, _) in enumerate(inputs):
+        assert (source.images[row] == decode(images[path.rpartition("/")[2]], source.side).pixels).all()

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import Files, Finder, base
+from rotogbml.releases.files import Files, base
+from rotogbml.releases.finder import Finder
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Named, Reading, by_names
 from rotogbml.releases.release import Release, every_other, published_lines

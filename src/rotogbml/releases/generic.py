@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import Files, Finder
+from rotogbml.releases.files import Files
+from rotogbml.releases.finder import Finder
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Named, Reading, by_names
 from rotogbml.releases.release import Release

@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import Files, Finder, base
+from rotogbml.releases.files import Files, base
+from rotogbml.releases.finder import Finder
 from rotogbml.releases.folders import part_of
 from rotogbml.releases.reading import Named, Reading, Row, by_names
 from rotogbml.releases.release import Release, published

@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import Files, Finder, base
+from rotogbml.releases.files import Files, base
+from rotogbml.releases.finder import Finder
 from rotogbml.releases.folders import class_folders, part_of
 from rotogbml.releases.reading import Named, Reading, Row, by_names
 from rotogbml.releases.release import Release, every_other, published_lines

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from rotogbml.releases.files import Files, Finder
+from rotogbml.releases.files import Files
+from rotogbml.releases.finder import Finder
 from rotogbml.sources.containers import Skip
 
 REASONS = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from rotogbml.releases.files import Files, Finder
+from rotogbml.releases.files import Files
+from rotogbml.releases.finder import Finder
 from rotogbml.releases.reading import Reading, Row
 from rotogbml.releases.release import Release, at_random
 from rotogbml.releases.tables import pairs
