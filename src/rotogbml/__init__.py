@@ -40,15 +40,20 @@ _PUBLIC = {
     "RotoGBML": "rotogbml.homogenizer",
     "create_homogenizer": "rotogbml.homogenizer",
     "Isi": "rotogbml.encoders.isi",
+    # published settings
+    "Protocol": "rotogbml.protocols",
+    "ReadingsConfig": "rotogbml.protocols",
+    "create_protocol": "rotogbml.protocols",
+    "list_protocols": "rotogbml.protocols",
     # errors
     "RotogbmlError": "rotogbml.errors",
     "UsageError": "rotogbml.errors",
 }
 
-__all__ = ["__version__", "data", *_PUBLIC]
+__all__ = ["__version__", "data", "protocol", *_PUBLIC]
 
 if TYPE_CHECKING:
-    from rotogbml import data
+    from rotogbml import data, protocol
     from rotogbml.cues.explain import explain
     from rotogbml.cues.verb import shape
     from rotogbml.demonstration import demo
@@ -59,6 +64,7 @@ if TYPE_CHECKING:
     from rotogbml.evaluation.verb import evaluate
     from rotogbml.homogenizer import RotoGBML, create_homogenizer
     from rotogbml.learners import Learner, Network, create_head, create_learner, list_heads, list_learners
+    from rotogbml.protocols import Protocol, ReadingsConfig, create_protocol, list_protocols
     from rotogbml.reports.report import report
     from rotogbml.sources.glyphs import glyphs
     from rotogbml.sources.packed import PackedSource, open_pack
@@ -68,8 +74,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used (PEP 562)."""
-    if name == "data":
-        return importlib.import_module("rotogbml.data")
+    if name in ("data", "protocol"):
+        return importlib.import_module(f"rotogbml.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module 'rotogbml' has no attribute '{name}'")
     found = getattr(importlib.import_module(_PUBLIC[name]), name)

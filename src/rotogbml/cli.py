@@ -61,7 +61,11 @@ VERBS: dict[str, Verb] = {
     ),
     "data hub": Verb("rotogbml.releases.verbs:hub", "pack a data set of the Hugging Face hub", ("id", "out")),
     "train": Verb(
-        "rotogbml.training.verb:train", "learn an initialisation from several sources", (), ("sources", "holdout"), True
+        "rotogbml.training.verb:train",
+        "learn an initialisation from several sources",
+        (),
+        ("sources", "holdout", "whole", "validate_on"),
+        True,
     ),
     "evaluate": Verb(
         "rotogbml.evaluation.verb:evaluate", "test runs on sources never seen", ("runs",), ("runs", "target", "sources")
@@ -78,12 +82,18 @@ VERBS: dict[str, Verb] = {
     "study": Verb("rotogbml.studies.verb:study", "carry out a grid of trainings and tests", ("plan",), ("sources",)),
     "study status": Verb("rotogbml.studies.verb:status", "how far a study is", ("plan",)),
     "study table": Verb("rotogbml.studies.verb:table", "what a study has found", ("plan",)),
+    "protocol list": Verb("rotogbml.protocols.verb:list_", "which published settings there are"),
+    "protocol show": Verb(
+        "rotogbml.protocols.verb:show", "what a setting trains and tests on, says and leaves open", ("name",)
+    ),
     "report": Verb("rotogbml.reports.report:report", "write one self-contained page about runs", ("runs",), ("runs",)),
     "demo": Verb("rotogbml.demonstration:demo", "see the whole idea work on the embedded data"),
 }
 
 _SWITCHES = ("--homogenizer", "--homogenizer.reweight", "--homogenizer.rotate", "--isi")
 _NAMED = ("--learner", "--encoder")
+_OF_GROUP = {"--pool": "--readings.pool"}
+"""Options that are typed without their group."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -180,6 +190,9 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     described = _descriptions(call)
     by_hand = []
     for key, parameter in inspect.signature(call).parameters.items():
+        if key == "insist":  # what was typed
+            by_hand.append(key)
+            continue
         flag = key if key in verb.positional else f"--{key}"
         required = parameter.default is inspect.Parameter.empty
         default = None if required else parameter.default
@@ -211,6 +224,10 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
         raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error
     given = {name: _values(typed, f"--{name}") for name in ("preset", "shift", "learner.name")}
     options.refuse_another_preset(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
+    given = {name: _values(typed, f"--{name}") for name in options.OF_PROTOCOL}
+    options.refuse_another_protocol(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
+    if "insist" in by_hand:
+        parsed["insist"] = options.typed_names(typed, list(map(Path, files)))
     return {key: parsed[key] for key in inspect.signature(call).parameters}
 
 
@@ -226,6 +243,7 @@ def _sugar(arguments: list[str]) -> list[str]:
         flag, equals, given = arguments[i].partition("=")
         if flag.startswith("--"):
             flag = "--" + flag[2:].replace("-", "_")
+            flag = _OF_GROUP.get(flag, flag)
         following = given if equals else (arguments[i + 1] if i + 1 < len(arguments) else "")
         width = 1 if equals else 2
         if flag in _SWITCHES and following.lower() in ("off", "none", "false", "null"):

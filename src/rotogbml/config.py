@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rotogbml.protocols.readings import ReadingsConfig
+
 
 def names(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """Return names or paths as strings; a single one is a list of one."""
@@ -252,3 +254,13 @@ class RunConfig:
     outer: OuterConfig
     head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None
     drop_overlap: bool = False
+    protocol: str | None = None
+    target: str | None = None
+    """The protocol's, as its paper calls the dataset."""
+    suite: Literal["paper", "core"] = "paper"
+    readings: ReadingsConfig = field(default_factory=ReadingsConfig)
+    allow_missing: bool = False
+    whole: list[str] = field(default_factory=list)
+    """Sources of which every class is trained on, however they are split."""
+    validate_on: list[str] | None = None
+    """Sources whose validation classes choose the checkpoint; the training sources where None."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import textwrap
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -14,6 +16,7 @@ from rotogbml.config import HomogenizerConfig, IsiConfig, ReweightConfig, Rotate
 from rotogbml.errors import UsageError
 from rotogbml.learner_presets import OPTIONS, OWN
 from rotogbml.presets import PRESETS, ByShift, value
+from rotogbml.protocols import ReadingsConfig, dataset_named
 
 PARTS = {
     "homogenizer.reweight": ReweightConfig,
@@ -37,6 +40,10 @@ in short:
   --isi on, --homogenizer on
                         on again, over a --config in which they are off
 """
+
+
+OF_PROTOCOL = ("protocol", "target", "suite", *(f"readings.{f.name}" for f in fields(ReadingsConfig)))
+"""Options by which a protocol fills a configuration."""
 
 
 def names() -> list[str]:
@@ -103,6 +110,64 @@ def refuse_another_preset(files: Sequence[Path], given: dict[str, str]) -> None:
                     f"--{name} {wanted} only fills fields that are not set, and {file} was filled with {name} "
                     f"{tree[name]}: leave --{name} out and change the fields themselves: {' '.join(changes)}"
                 )
+
+
+def refuse_another_protocol(files: Sequence[Path], given: dict[str, str]) -> None:
+    """Refuse a protocol, a target, a suite or a reading that differs from the one a configuration file was filled for.
+
+    Args:
+        files: what ``--config`` names.
+        given: those of ``OF_PROTOCOL`` as the command line has them, where it has them.
+
+    Raises:
+        UsageError: they differ.
+    """
+    import yaml
+
+    for file in files:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+        for name, wanted in given.items():
+            # An alias such as birds is the same target.
+            meant = dataset_named(wanted).name if name == "target" else wanted
+            group, _, member = name.rpartition(".")
+            values = (tree.get(group) or {}) if group else tree
+            if str(values.get(member, meant)) != meant:
+                there = "none" if values[member] is None else values[member]
+                raise UsageError(
+                    f"--{name} {wanted} over {file}, which was filled for {name} {there}: leave --{name} out, or start "
+                    "without --config"
+                )
+
+
+def typed_names(arguments: Sequence[str], files: Sequence[Path]) -> list[str]:
+    """Return the dotted names of the options that stand on the command line or in a configuration file."""
+    import yaml
+
+    names: set[str] = set()
+    for argument, following in pairwise([*arguments, ""]):
+        flag, equals, given = argument.partition("=")
+        if flag.startswith("--"):
+            names |= set(_leaves(flag[2:], given if equals else following))
+    for file in files:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        names |= set(_dotted(tree, "") if isinstance(tree, dict) else ())
+    return sorted(names)
+
+
+def _leaves(name: str, given: str) -> Iterator[str]:
+    """Return an option's name, or those in the group that is given as a whole."""
+    import yaml
+
+    tree = None
+    if given.startswith("{"):
+        with contextlib.suppress(yaml.YAMLError):
+            tree = yaml.safe_load(given)
+    yield from _dotted(tree, f"{name}.") if isinstance(tree, dict) else (name,)
+
+
+def _dotted(tree: dict[str, Any], prefix: str) -> Iterator[str]:
+    for name, inner in tree.items():
+        yield from _dotted(inner, f"{prefix}{name}.") if isinstance(inner, dict) else (f"{prefix}{name}",)
 
 
 def _option(field: str) -> str:

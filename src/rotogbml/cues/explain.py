@@ -18,6 +18,7 @@ from rotogbml.cues.ink import ink, is_drawn
 from rotogbml.cues.saliency import require_captum, scores_of, share_inside, smooth_grad, strength
 from rotogbml.cues.verb import label, named_sources
 from rotogbml.errors import UsageError
+from rotogbml.evaluation.asked import default_targets
 from rotogbml.evaluation.methods import Adapted, Spec, check_head, load
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
@@ -114,7 +115,7 @@ def explain(
     shot = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[0]
     tests = [
         Test(source, honest_split(source, split, seen), e.n_way, shot, e.n_query, seed)
-        for source in named_sources(target, first.holdout, found, runs[0])
+        for source in named_sources(target, default_targets(first, found), found, runs[0])
     ]
     names = label(specs)
     strips: list[dict[str, Any]] = []

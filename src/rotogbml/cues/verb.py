@@ -20,6 +20,7 @@ from rotogbml.cues.conflict import kinds
 from rotogbml.cues.images import DISTORTIONS
 from rotogbml.cues.lines import ShapeReport, Values, lines_of, show
 from rotogbml.errors import UsageError, did_you_mean
+from rotogbml.evaluation.asked import default_targets
 from rotogbml.evaluation.dealing import accuracies
 from rotogbml.evaluation.methods import Spec, check_head, load, run_names
 from rotogbml.evaluation.seen import Seen, Split, honest_split
@@ -88,7 +89,7 @@ def shape(
     query = n_query or first.episodes.n_query
     tests = [
         Test(source, honest_split(source, split, seen), way, shot, query, seed)
-        for source in named_sources(target, first.holdout, found, runs[0])
+        for source in named_sources(target, default_targets(first, found), found, runs[0])
     ]
     alterations = _alterations(tests, query)
     for test in tests:

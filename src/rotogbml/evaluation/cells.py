@@ -105,6 +105,13 @@ def best(rows: Sequence[Row]) -> set[int]:
     return chosen
 
 
+def protocols(rows: Sequence[Row]) -> list[str]:
+    """Return a line on the protocol of every row that has one: its readings, and where run or test depart from it."""
+    told = [row for row in rows if row.get("protocol")]
+    said = (f"protocol of {row.get('method')} on {row.get('target')}: {row['protocol']}" for row in told)
+    return list(dict.fromkeys(said))
+
+
 def verdict(pair: Row) -> str:
     """Say in words whether a paired difference's 95 % interval excludes 0, and for whom that speaks."""
     low, high = _interval(pair)

@@ -48,6 +48,8 @@ class Row:
     checkpoint: str
     command: str
     """What measures this number again."""
+    protocol: str = ""
+    """The run's protocol, with its readings and where run or test depart from it; empty without one."""
     groups: str = ""
     """Lesions, leaves or patients ``apart`` (on one side of an episode only) or ``ignored``; empty: none are known."""
 

@@ -24,17 +24,22 @@ class Seen:
     """Digest of each one's pixels."""
     packs: dict[str, str]
     """Digest of its pixels, classes and splits."""
+    whole: tuple[str, ...] = ()
+    """Of which every class was trained on."""
+    judged: tuple[str, ...] = ()
+    """Sources that were not trained on, but whose validation classes chose the checkpoint."""
 
     @classmethod
     def by(cls, run: str) -> Seen:
         """Return what the run's record says; where a kill fell before it was written, what its sources are now."""
         folder = RunFolder(Path(run))
-        record = folder.read_record()
+        record, config = folder.read_record(), folder.read_config()
+        judged = tuple(name for name in config.validate_on or () if name in config.holdout)
         if "packs" in record:
-            return cls(run, record["sources"], record["packs"])
-        config = folder.read_config()
-        found = {name: whole(s) for name, s in open_sources(config.sources).items() if name not in config.holdout}
-        return cls(run, {n: s.digest for n, s in found.items()}, {n: pack_digest({n: s}) for n, s in found.items()})
+            return cls(run, record["sources"], record["packs"], tuple(config.whole), judged)
+        found = {n: whole(s, config.whole) for n, s in open_sources(config.sources).items() if n not in config.holdout}
+        digests = {n: s.digest for n, s in found.items()}, {n: pack_digest({n: s}) for n, s in found.items()}
+        return cls(run, *digests, tuple(config.whole), judged)
 
     def knows(self, source: PackedSource) -> bool:
         """Say whether the run was trained on this source, under this name or another.
@@ -44,6 +49,8 @@ class Seen:
         """
         names = [name for name, digest in self.pixels.items() if name == source.name or digest == source.digest]
         for name in names:
+            if name in self.whole:
+                raise UsageError(f"{self.run} was trained on every class of '{name}': name another --target")
             if pack_digest({name: whole(source)}) != self.packs[name]:
                 raise UsageError(
                     f"{self.run} was trained on '{name}' with other images, classes or splits than {source.path} has, "
@@ -63,9 +70,15 @@ def honest_split(source: PackedSource, split: Split, runs: Sequence[Seen]) -> st
         UsageError: no class of it may, or what was seen cannot be told.
     """
     trained_on = [seen.run for seen in runs if seen.knows(source)]
+    judged = [seen.run for seen in runs if source.name in seen.judged]
     if split == "auto":
         if source.classes_of("test"):
             return "test"
+        if judged:
+            raise UsageError(
+                f"'{source.name}' has no test classes and its validation classes chose the checkpoint of {judged[0]}: "
+                "name another --target"
+            )
         if trained_on:
             raise UsageError(
                 f"'{source.name}' has no test classes and {trained_on[0]} was trained on it: "
@@ -75,5 +88,10 @@ def honest_split(source: PackedSource, split: Split, runs: Sequence[Seen]) -> st
     if split in ("train", "all") and trained_on:
         raise UsageError(
             f"{trained_on[0]} was trained on classes of '{source.name}': --split {split} would test what it has seen"
+        )
+    if split in ("val", "all") and judged:
+        raise UsageError(
+            f"validation classes of '{source.name}' chose the checkpoint of {judged[0]}: --split {split} would test "
+            "what it was chosen by"
         )
     return split

@@ -25,6 +25,7 @@ from rotogbml.evaluation.cells import (
     by_target,
     cells,
     paired_cells,
+    protocols,
 )
 from rotogbml.evaluation.terminal import text
 
@@ -51,7 +52,19 @@ def render(rows: Sequence[Row], paired: Sequence[Row], format: Format) -> str:
         known = get_args(Format)
         raise UsageError(f"no table format '{format}'{did_you_mean(format, known)}: there are {', '.join(known)}")
     writer = {"text": text, "markdown": _markdown, "csv": _csv, "latex": _latex, "json": _json}[format]
-    return writer(rows, paired)
+    return writer(rows, paired) + _protocols(rows, format)
+
+
+def _protocols(rows: Sequence[Row], format: Format) -> str:
+    """Return a line on the protocol of each run that has one, for the formats that people read."""
+    if format in ("csv", "json"):
+        return ""
+    lines = protocols(rows)
+    if not lines:
+        return ""
+    if format == "markdown":
+        return "\n" + "\n".join(f"- {_markdown_escape(line)}" for line in lines) + "\n"
+    return "\n" + "\n".join(f"% {line}" if format == "latex" else line for line in lines) + "\n"
 
 
 def _markdown(rows: Sequence[Row], paired: Sequence[Row]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from rich.console import Console
@@ -14,6 +15,7 @@ from rotogbml.children import cores
 from rotogbml.config import RunConfig
 from rotogbml.config import names as listed
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
+from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
 from rotogbml.evaluation.dealing import accuracies
 from rotogbml.evaluation.examples import write_examples
 from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Method, Spec, check_head, load, run_names, shown_names
@@ -36,7 +38,7 @@ def evaluate(
     n_way: int | None = None,
     k_shot: int | None = None,
     n_query: int | None = None,
-    episodes: int = 600,
+    episodes: int | None = None,
     seed: int = 0,
     split: Split = "auto",
     checkpoint: Literal["best", "last", "averaged", "ensemble"] = "best",
@@ -53,14 +55,16 @@ def evaluate(
 
     Args:
         runs: Run folders; the first is ours, the others are compared with it.
-        target: Sources to test on; the first run's held-out sources where not given.
+        target: Sources to test on; where not given those of the first run's protocol, else its held-out sources.
         sources: Packs to look for the targets in; the first run's own where not given.
         n_way: Classes in a test episode; as in training where not given.
-        k_shot: Support images a class; as in training where not given.
-        n_query: Query images a class; as in training where not given.
-        episodes: Test episodes for each target.
+        k_shot: Support images a class; where not given as the protocol says (a table for each number), else as in
+            training.
+        n_query: Query images a class; where not given as the protocol says, else as in training.
+        episodes: Test episodes for each target; where not given as the protocol says, else 600.
         seed: Names the test episodes; independent of any training seed.
-        split: Classes of the target; ``auto`` takes its test classes, or all of a source that was never trained on.
+        split: Classes of the target; ``auto`` takes those of the protocol, else its test classes, or all of a source
+            that was never trained on.
         checkpoint: ``best`` by validation, ``last``, ``averaged``: the running mean of the weights
             (``--outer.average``), or ``ensemble``: the mean probability of the best few that the run kept
             (``--outer.keep_best``); named in the row.
@@ -78,9 +82,10 @@ def evaluate(
         UsageError: a run, a target or a number cannot be used.
         RotogbmlError: a checkpoint is damaged, or a process died.
     """
+    arguments: dict[str, Any] = dict(locals())
     runs = listed(runs)
     target, sources = (None if given is None else listed(given) for given in (target, sources))
-    if episodes < 2:
+    if episodes is not None and episodes < 2:
         raise UsageError(f"episodes is {episodes}: an interval needs at least 2, the literature takes 600")
     for name, value, least in (("n_query", n_query, 1), ("test_steps", test_steps, 0), ("workers", workers, 1)):
         if value is not None and value < least:
@@ -92,27 +97,32 @@ def evaluate(
     # An ensemble is never shown without the one checkpoint beside it.
     singles = [Spec("run", run, "best", test_steps) for run in runs] if checkpoint == ENSEMBLE else []
     first = configs[0]
+    found = open_sources(first.sources if sources is None else sources)
+    asked = asked_of(first, found)
+    if k_shot is None and len(asked.shots) > 1:
+        once = cast("Callable[..., Results]", evaluate)
+        return [once(**{**arguments, "k_shot": shot}) for shot in asked.shots][-1]
+    shot = asked.shots[0] if k_shot is None else k_shot
+    query = asked.n_query if n_query is None else n_query
+    episodes = asked.episodes if episodes is None else episodes
     way = first.episodes.n_way if n_way is None else n_way
     for spec, config in zip(specs, configs, strict=True):
         check_head(config, spec.run, way)
-    trained_k = first.episodes.k_shot
-    shot = k_shot if k_shot is not None else (trained_k if isinstance(trained_k, int) else trained_k[0])
-    query = first.episodes.n_query if n_query is None else n_query
     specs += [*singles, Spec("untrained", specs[0].run, checkpoint, test_steps), Spec("pixels")]
 
-    found = open_sources(first.sources if sources is None else sources)
     seen = {run: Seen.by(run) for run in runs}
+    wanted = {name: asked.split(name, split) for name in _targets(target, first, found)}
     tests = [
         Test(
             found[name],
-            honest_split(found[name], split, list(seen.values())),
+            honest_split(found[name], of, list(seen.values())),
             way,
             shot,
             query,
             seed,
             respect_groups=respect_groups,
         )
-        for name in _targets(target, first, found)
+        for name, of in wanted.items()
     ]
     for test in tests:
         test.sampler()  # says now, not in another process, what a target lacks
@@ -138,7 +148,8 @@ def evaluate(
         trained = (names[spec.run], sorted(seen[spec.run].pixels)) if spec.kind == "run" else ("", [])
         for test in tests:
             values = scores[spec, test.source.name]
-            rows.append(_row(spec, test, values, shown[spec], *trained, results.command))
+            label = protocol_label(spec.config(), test, trained[1], episodes, found) if spec.kind == "run" else ""
+            rows.append(_row(spec, test, values, shown[spec], *trained, results.command, label))
             results.add(rows[-1], values)
     paired = [
         pair for other in specs[1 : len(configs)] for pair in _pairs(specs[0], other, tests, scores, shown, names)
@@ -162,7 +173,7 @@ def _load(spec: Spec, size: int) -> None:
 
 
 def _targets(target: list[str] | None, first: RunConfig, found: dict[str, PackedSource]) -> list[str]:
-    names = list(dict.fromkeys(first.holdout if target is None else target))
+    names = list(dict.fromkeys(default_targets(first, found) if target is None else target))
     if not names:
         raise UsageError("no target: the run held nothing out, so name one with --target")
     for name in names:
@@ -178,7 +189,16 @@ def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) ->
         return accuracies(specs, tests, episodes, workers, lambda n: bar.advance(task, n))
 
 
-def _row(spec: Spec, test: Test, values: np.ndarray, shown: str, run: str, trained_on: list[str], command: str) -> Row:
+def _row(
+    spec: Spec,
+    test: Test,
+    values: np.ndarray,
+    shown: str,
+    run: str,
+    trained_on: list[str],
+    command: str,
+    protocol: str,
+) -> Row:
     mean, ci95 = mean_ci95(values)
     config = None if spec.kind == "pixels" else spec.config()
     method = load(spec, test.source.size)
@@ -202,6 +222,7 @@ def _row(spec: Spec, test: Test, values: np.ndarray, shown: str, run: str, train
         steps=method.step if isinstance(method, Adapted) else 0,
         checkpoint=spec.checkpoint if spec.kind == "run" else "",
         command=command,
+        protocol=protocol,
         groups=test.groups,
     )
 

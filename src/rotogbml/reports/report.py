@@ -86,6 +86,7 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "columns": cells.COLUMNS,
         "accuracy": cells.ACCURACY,
         "rows": [cells.cells(row, names=1) for row in rows],
+        "protocols": cells.protocols(rows),
         "firsts": cells.firsts(rows),
         "best": cells.best(rows),
         "glance": _glance(rows),

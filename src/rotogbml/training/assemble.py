@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import torch
@@ -76,10 +77,12 @@ def default_holdout(names: list[str]) -> list[str]:
     return list(HOLDOUT)
 
 
-def whole(source: PackedSource) -> PackedSource:
-    """Return a source of too few classes to split with all of them for training."""
+def whole(source: PackedSource, names: Collection[str] = ()) -> PackedSource:
+    """Return a source of too few classes to split, or one of ``names``, with all its classes for training."""
     if set(source.splits) == {"all"}:
         return replace(source, splits={"train": source.splits["all"]})
+    if source.name in names:
+        return replace(source, splits={"train": source.classes_of("all")})
     return source
 
 
@@ -135,10 +138,11 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
     Raises:
         UsageError: a part cannot be built from what the configuration asks for.
     """
-    sources = open_sources(config.sources)
-    training = {name: whole(s) for name, s in hold_out(sources, config.holdout).items()}
+    found = open_sources(config.sources)
+    training = {name: whole(s, config.whole) for name, s in hold_out(found, config.holdout).items()}
+    _check_named(config, found)
     if config.drop_overlap:
-        training = _without_held_out(training, [sources[name] for name in config.holdout])
+        training = _without_held_out(training, [found[name] for name in config.holdout])
     e = config.episodes
     assert e.mix is not None
     assert e.augment is not None
@@ -186,7 +190,19 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
             f"isi.layers is {isi.layers}, but {config.encoder.name} has {learner.network.encoder.layers}: "
             "give fewer, or 'all'"
         )
-    return Parts(config, training, sampler, learner, homogenizer, isi, _validation(config, training), device, ranks)
+    judges = training if config.validate_on is None else {n: (found | training)[n] for n in config.validate_on}
+    validation = _validation(config, judges)
+    return Parts(config, training, sampler, learner, homogenizer, isi, validation, device, ranks)
+
+
+def _check_named(config: RunConfig, found: Collection[str]) -> None:
+    """Refuse names in ``whole`` and ``validate_on`` that no source has."""
+    for option, names in (("whole", config.whole), ("validate_on", config.validate_on or [])):
+        for name in names:
+            if name not in found:
+                raise UsageError(
+                    f"{option}: no source '{name}'{did_you_mean(name, found)}: there are {', '.join(found)}"
+                )
 
 
 def _without_held_out(training: dict[str, PackedSource], held: list[PackedSource]) -> dict[str, PackedSource]:
@@ -237,12 +253,12 @@ def _tell_idle_slots(config: RunConfig, sources: list[str]) -> None:
         )
 
 
-def _validation(config: RunConfig, training: dict[str, PackedSource]) -> Validation:
+def _validation(config: RunConfig, judges: dict[str, PackedSource]) -> Validation:
     e = config.episodes
     # Of a range the low end, as in evaluation.
     k = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[0]
     samplers = {}
-    for name, source in training.items():
+    for name, source in judges.items():
         classes = [c for c in source.classes_of("val") if fills(source, c, k, e.n_query, apart=e.respect_groups)]
         if len(classes) >= e.n_way:
             samplers[name] = EpisodeSampler(

@@ -32,6 +32,7 @@ from rotogbml.errors import UsageError
 from rotogbml.files import cannot_write, write_atomic
 from rotogbml.homogenizer.rivals.rival import SPELT
 from rotogbml.lock import locked
+from rotogbml.protocols import ReadingsConfig
 from rotogbml.sources.packed import PackedSource, pack_digest
 from rotogbml.training.outer import anneals
 from rotogbml.training.resolve import resolve
@@ -229,6 +230,7 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
     tree["encoder"] = EncoderConfig(**tree["encoder"])
     tree["learner"] = LearnerConfig(**tree["learner"])
     tree["outer"] = OuterConfig(**tree["outer"])
+    tree["readings"] = ReadingsConfig(**tree.get("readings") or {})
     tree["isi"] = None if tree["isi"] is None else IsiConfig(**tree["isi"])
     h = tree["homogenizer"]
     if h is not None:

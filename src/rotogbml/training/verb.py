@@ -20,9 +20,11 @@ from rotogbml.config import (
 )
 from rotogbml.encoders import give_encoder
 from rotogbml.errors import UsageError
+from rotogbml.protocols import ReadingsConfig, Suite
 from rotogbml.training.assemble import default_holdout
 from rotogbml.training.crew import Crew
 from rotogbml.training.place import beside, find, on_this_machine
+from rotogbml.training.protocol import apply
 from rotogbml.training.resolve import resolve
 from rotogbml.training.run import RunFolder
 from rotogbml.training.work import Job, TrainReport, carry_out
@@ -38,6 +40,13 @@ def train(
     seed: int = 0,
     preset: presets.Preset = "default",
     shift: presets.Shift = "strong",
+    protocol: str | None = None,
+    target: str | None = None,
+    suite: Suite = "paper",
+    readings: ReadingsConfig = ReadingsConfig(),  # noqa: B008 (a frozen default would lose its type on the command line)
+    allow_missing: bool = False,
+    whole: list[str] | None = None,
+    validate_on: list[str] | None = None,
     resume: Literal["auto", "true", "false"] = "auto",
     dry_run: bool = False,
     profile: bool = False,
@@ -45,26 +54,36 @@ def train(
     devices: int | Literal["auto"] | None = None,
     num_nodes: int = 1,
     accelerator: Literal["auto", "cpu", "cuda"] = "auto",
-    episodes: EpisodeConfig = EpisodeConfig(),  # noqa: B008 (a frozen default would lose its type on the command line)
+    episodes: EpisodeConfig = EpisodeConfig(),  # noqa: B008
     encoder: EncoderConfig = EncoderConfig(),  # noqa: B008
     head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None,
     learner: LearnerConfig = LearnerConfig(),  # noqa: B008
     homogenizer: HomogenizerConfig | None = HomogenizerConfig(),  # noqa: B008
     isi: IsiConfig | None = IsiConfig(),  # noqa: B008
     outer: OuterConfig = OuterConfig(),  # noqa: B008
+    insist: list[str] | None = None,
 ) -> TrainReport:
     """Learn an initialisation from several sources (Algorithm 1 of RotoGBML).
 
     Args:
         sources: Packs made by ``rotogbml data pack``, or ``glyphs`` for the embedded data.
         out: Run folder. If it holds this run already, training goes on where it stopped.
-        holdout: Sources that are never trained or validated on.
+        holdout: Sources that are never trained on, nor validated on unless validate_on names them.
         drop_overlap: Leave images out of training that stand in a held-out source too, by bytes or by what they show.
         steps: Meta-training steps in all; 10000 where neither this nor minutes is given.
         minutes: Stop after so many minutes of training, over all resumptions.
         seed: Weights, episodes, augmentation and masks all derive from it.
         preset: ``default`` is ours, ``paper`` the letter of the paper; an option given here wins over both.
         shift: How unlike the tasks of a minibatch are: sets mix, beta and slots.
+        protocol: A published setting (weak, strong, closer-look, bscd-fsl, cdfsl): it chooses sources, classes, steps,
+            encoder and what is held out; an option given here wins over it, and it wins over the preset.
+        target: The protocol's test dataset, such as cars.
+        suite: The paper's datasets, or core: small stand-ins, labelled as such.
+        readings: Answers to what the protocol's paper leaves open (rotogbml protocol show NAME); --pool is short for
+            --readings.pool.
+        allow_missing: Go on with those datasets of the protocol that are there, and mark the rows.
+        whole: Sources of which every class is trained on, however they are split.
+        validate_on: Sources whose validation classes choose the checkpoint; the training sources where not given.
         resume: ``auto`` goes on if there is something to go on from, ``true`` insists, ``false`` refuses.
         dry_run: Build everything, try three steps, print parameters, peak memory and time, write nothing.
         profile: Record three steps after two: a trace and a table of where their time went, in RUN/profile.
@@ -84,6 +103,8 @@ def train(
         homogenizer: omega and gamma; null (or none) turns both off.
         isi: Invariant self-information; null (or off) turns it off.
         outer: The outer loop.
+        insist: From Python, dotted names of options (such as "encoder.name") that win over the protocol although they
+            are as the default; the command line knows by itself what was typed.
 
     Returns:
         Steps, seconds, best validation accuracy and the digest of the run's state.
@@ -96,7 +117,7 @@ def train(
     if isinstance(encoder, torch.nn.Module):
         encoder = EncoderConfig(name=give_encoder(encoder))
     packs = names(sources)
-    config = resolve(
+    given = apply(
         RunConfig(
             sources=packs,
             holdout=default_holdout(packs) if holdout is None else names(holdout),
@@ -113,8 +134,17 @@ def train(
             homogenizer=homogenizer,
             isi=isi,
             outer=outer,
-        )
+            protocol=protocol,
+            target=target,
+            suite=suite,
+            readings=readings,
+            allow_missing=allow_missing,
+            whole=[] if whole is None else names(whole),
+            validate_on=None if validate_on is None else names(validate_on),
+        ),
+        insist or (),
     )
+    config = resolve(given)
     go_on = {"auto": "auto", "true": "true", "false": "false"}.get(str(resume).lower())
     if go_on is None:
         raise UsageError(f"resume cannot be '{resume}': there are auto, true, false")

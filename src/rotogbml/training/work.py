@@ -22,6 +22,7 @@ from rotogbml.training.dry_run import dry_run as measure
 from rotogbml.training.place import Place, met, threads_of
 from rotogbml.training.profile import NO_PROFILE, Profile
 from rotogbml.training.progress import clock
+from rotogbml.training.protocol import announcement
 from rotogbml.training.ranks import Ranks
 from rotogbml.training.run import RunFolder, flat, method_name
 from rotogbml.training.trainer import LOWER, Trainer
@@ -173,11 +174,23 @@ def _announce(parts: Parts, start: int) -> None:
         f"N = {c.episodes.tasks_per_batch}, norm {parts.learner.network.encoder.norm}, seed {c.seed}: {length}"
         + (f" from step {start}" if start else "")
     )
+    for line in announcement(c, parts.sources):
+        print(line)
     print(f"training sources ({classes} classes): {', '.join(parts.sources)}")
-    without = [name for name in parts.sources if name not in parts.validation.samplers]
-    if parts.validation and without:
-        print(f"validated on all of them but {', '.join(without)}: too few validation classes there")
-    if not parts.validation:
-        print("no validation: no source has enough validation classes, so the latest state counts as the best")
+    print(_said_of_validation(parts), end="")
     if c.holdout:
         print(f"held out: {', '.join(c.holdout)}", flush=True)
+
+
+def _said_of_validation(parts: Parts) -> str:
+    """Return a line on what chooses the checkpoint; empty where all training sources do."""
+    named, judging = parts.config.validate_on, list(parts.validation.samplers)
+    without = [name for name in (parts.sources if named is None else named) if name not in judging]
+    if named == []:
+        return "no validation is wanted: the latest state counts as the best\n"
+    if not judging:
+        return "no validation: no source has enough validation classes, so the latest state counts as the best\n"
+    lacking = f" but {', '.join(without)}: too few validation classes there" if without else ""
+    if named is not None:
+        return f"validated on {', '.join(judging)}{f' (all{lacking})' if without else ''}\n"
+    return f"validated on all of them{lacking}\n" if without else ""
