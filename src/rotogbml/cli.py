@@ -39,8 +39,27 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "data scan": Verb("rotogbml.sources.verbs:scan", "look at image folders or archives, write nothing", ("root",)),
     "data pack": Verb(
-        "rotogbml.sources.verbs:pack", "decode image folders or archives once, into a pack", ("root", "out")
+        "rotogbml.sources.verbs:pack",
+        "decode image folders or archives once, into a pack",
+        ("root", "out"),
+        ("drop_overlap",),
     ),
+    "data import": Verb(
+        "rotogbml.releases.verbs:import_",
+        "pack a published data set as it is released, with its class split",
+        ("name", "path", "out"),
+        ("drop_overlap",),
+    ),
+    "data check": Verb(
+        "rotogbml.releases.verbs:check", "what of a release is there, what is missing", ("name", "path")
+    ),
+    "data list": Verb(
+        "rotogbml.releases.verbs:list_", "releases that can be imported, and their terms", (), ("packs",)
+    ),
+    "data overlap": Verb(
+        "rotogbml.releases.verbs:overlap", "images that stand in several packs", ("packs",), ("packs",)
+    ),
+    "data hub": Verb("rotogbml.releases.verbs:hub", "pack a data set of the Hugging Face hub", ("id", "out")),
     "train": Verb(
         "rotogbml.training.verb:train",
         "learn an initialisation from several sources",

@@ -61,6 +61,8 @@ class EpisodeConfig:
     """From where the N tasks come (strong: one-source-per-task, weak: single-source)."""
     augment: Literal["closer-look", "shape-safe", "none"] | None = None
     """Training augmentation; shape-safe never flips (for characters)."""
+    respect_groups: bool = True
+    """Never put images of one lesion, leaf or patient into support and query both, where a source names them."""
     label_noise: dict[str, float] | None = None
     """For experiments: share of wrong labels in the training tasks of a source, such as {"isic": 0.3}."""
     weights: dict[str, float] | None = None
@@ -251,6 +253,7 @@ class RunConfig:
     isi: IsiConfig | None
     outer: OuterConfig
     head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None
+    drop_overlap: bool = False
     protocol: str | None = None
     target: str | None = None
     """The protocol's, as its paper calls the dataset."""

@@ -1,5 +1,6 @@
-"""``rotogbml.data.scan`` and ``rotogbml.data.pack``: the verbs of ``rotogbml data`` under their own names."""
+"""``rotogbml.data``: the verbs of ``rotogbml data`` under their own names; ``import`` and ``list`` end with a ``_``."""
 
+from rotogbml.releases.verbs import check, hub, import_, list_, overlap
 from rotogbml.sources.verbs import pack, scan
 
-__all__ = ["pack", "scan"]
+__all__ = ["check", "hub", "import_", "list_", "overlap", "pack", "scan"]

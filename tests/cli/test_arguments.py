@@ -240,7 +240,7 @@ def test_help_lists_what_is_inside_the_groups_that_can_be_off(capsys: pytest.Cap
     ("arguments", "said"),
     [
         (["trian"], "no verb 'trian' (did you mean 'train'?): see rotogbml --help"),
-        (["data", "pak", "x"], "no verb 'data pak' (did you mean 'pack'?): there are data pack, data scan"),
+        (["data", "pak", "x"], "no verb 'data pak' (did you mean 'pack'?): there are data check,"),
         (["train"], "nothing was given for sources, out: see rotogbml train --help"),
         (["evaluate"], "nothing was given for runs: see rotogbml evaluate --help"),
         (["demo", "--oout", "x"], "unknown option 'oout' (did you mean 'out'?): see rotogbml demo --help"),

@@ -290,9 +290,20 @@ class TestArchives:
         assert container.kind == "tar.gz"
         assert seen(find_sources(plain)) == {"a": {"x": 2}}
 
-    @pytest.mark.parametrize("mode", ["w:bz2", "w:xz"])
-    def test_a_tar_packed_in_another_way_is_no_tar(self, tmp_path, draw, mode):
-        with tarfile.open(tmp_path / "root.tar", mode) as tar:
+    @pytest.mark.parametrize("name", ["root.tar.bz2", "root.tbz2", "root.tar"])
+    def test_a_tar_packed_by_bzip2(self, tmp_path, draw, name):
+        with tarfile.open(tmp_path / name, "w:bz2") as tar:
+            info = tarfile.TarInfo("a/x/1.png")
+            info.size = len(draw(1))
+            tar.addfile(info, io.BytesIO(draw(1)))
+        source = find_sources(tmp_path / name).sources[0]
+        assert source.container.kind == "tar.bz2"
+        reader = Reader(source.container)
+        assert reader.read(source.entries[0].key, source.entries[0].size) == draw(1)
+        reader.close()
+
+    def test_a_tar_packed_in_another_way_is_no_tar(self, tmp_path, draw):
+        with tarfile.open(tmp_path / "root.tar", "w:xz") as tar:
             info = tarfile.TarInfo("a/x/1.png")
             info.size = len(draw(1))
             tar.addfile(info, io.BytesIO(draw(1)))

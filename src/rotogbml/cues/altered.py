@@ -57,9 +57,8 @@ class Altered(Test):
 
 class _Sampler(EpisodeSampler):
     def __init__(self, test: Altered) -> None:
-        super().__init__(
-            [test.source], test.n_way, test.k_shot, test.n_query, 1, "single-source", test.seed, test.split, "none"
-        )
+        task = (test.n_way, test.k_shot, test.n_query, 1, "single-source", test.seed, test.split, "none")
+        super().__init__([test.source], *task, respect_groups=test.respect_groups)
         self.test = test
 
     def batch(self, step: int, tasks: Container[int] | None = None) -> tuple[Episode, ...]:

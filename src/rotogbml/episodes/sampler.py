@@ -9,6 +9,7 @@ from typing import Literal, overload
 import numpy as np
 import torch
 
+from rotogbml.episodes.apart import draw_apart, fills
 from rotogbml.episodes.augment import Kind, augment, centre
 from rotogbml.episodes.episode import Elsewhere, Episode, Examples
 from rotogbml.episodes.unequal import check, frequencies, misled
@@ -19,6 +20,9 @@ from rotogbml.sources.packed import PackedSource
 Mix = Literal["one-source-per-task", "single-source", "uniform"]
 
 log = logging.getLogger(__name__)
+
+_TRIES = 32
+"""Draws of other classes before a task with groups is given up."""
 
 
 class EpisodeSampler:
@@ -36,12 +40,14 @@ class EpisodeSampler:
         seed: names the stream of draws.
         split: which classes: ``train``, ``val``, ``test``, or ``all``.
         augment: how training images vary; ``none`` for validation and test.
+        respect_groups: whether images of one group (a lesion, a leaf, a patient) never stand in support and query
+            both, in sources that name groups.
         label_noise: of some sources, the share of labels that are wrong.
         weights: of some sources, how often they are drawn as against the others; with ``uniform`` alone.
 
     Raises:
         UsageError: no source, one source with ``one-source-per-task``, or no source with n_way classes of
-            k_shot + n_query images in this split.
+            k_shot + n_query images in this split, or none in which their groups can be kept apart.
     """
 
     def __init__(
@@ -55,6 +61,7 @@ class EpisodeSampler:
         seed: int = 0,
         split: str = "train",
         augment: Kind = "none",
+        respect_groups: bool = True,
         label_noise: Mapping[str, float] | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -62,7 +69,7 @@ class EpisodeSampler:
         self.n_way, self.n_query = n_way, n_query
         self.k_low, self.k_high = (k_shot, k_shot) if isinstance(k_shot, int) else k_shot
         self.tasks_per_batch, self.mix, self.seed, self.split = tasks_per_batch, mix, seed, split
-        self.augment = augment
+        self.augment, self.respect_groups = augment, respect_groups
         self.label_noise, self.weights = label_noise or {}, weights or {}
         self._enough: dict[int, dict[str, list[int]]] = {}
         self._check()
@@ -121,12 +128,9 @@ class EpisodeSampler:
     def _episode(self, source: PackedSource, k: int, step: int, task: int) -> Episode:
         rng = numpy_generator(self.seed, "episode", self.split, step, task)
         enough = self._classes(source, k)
-        chosen = rng.permutation(enough)[: self.n_way]
-        support, query = [], []
-        for label, c in enumerate(chosen):
-            rows = rng.choice(np.asarray(source.rows(int(c))), size=k + self.n_query, replace=False)
-            support += [(row, label) for row in rows[:k]]
-            query += [(row, label) for row in rows[k:]]
+        chosen, drawn = self._rows(source, enough, k, rng)
+        support = [(row, label) for label, (rows, _) in enumerate(drawn) for row in rows]
+        query = [(row, label) for label, (_, rows) in enumerate(drawn) for row in rows]
         # Shuffled, so that nothing can be read from a position.
         s_rows, s_y = np.asarray(support)[rng.permutation(len(support))].T
         q_rows, q_y = np.asarray(query)[rng.permutation(len(query))].T
@@ -144,6 +148,26 @@ class EpisodeSampler:
             indices=(s_rows.copy(), q_rows.copy()),
         )
 
+    def _rows(
+        self, source: PackedSource, enough: list[int], k: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Draw the classes of a task, and the support and query rows of each."""
+        if source.groups is None or not self.respect_groups:
+            chosen = rng.permutation(enough)[: self.n_way]
+            drawn = [rng.choice(np.asarray(source.rows(int(c))), size=k + self.n_query, replace=False) for c in chosen]
+            return chosen, [(rows[:k], rows[k:]) for rows in drawn]
+        # A patient of two findings can leave a class too little; then other classes are drawn.
+        for _ in range(_TRIES):
+            chosen = rng.permutation(enough)[: self.n_way]
+            rows = [np.asarray(source.rows(int(c))) for c in chosen]
+            found = draw_apart(rng, rows, source.groups, k, self.n_query)
+            if found is not None:
+                return chosen, found
+        raise UsageError(
+            f"{source.name}: no {self.n_way}-way task of {k} + {self.n_query} images a class was found in which no "
+            "group (lesion, leaf, patient) stands on both sides: lower n_query or k_shot, or take respect_groups false"
+        )
+
     def _images(self, source: PackedSource, rows: np.ndarray, seed: int) -> torch.Tensor:
         pixels = source.images[rows]
         if self.augment == "none":
@@ -154,7 +178,9 @@ class EpisodeSampler:
         """Classes of the split that hold k + n_query images; worked out once for each k."""
         if k not in self._enough:
             self._enough[k] = {
-                each.name: [c for c in each.classes_of(self.split) if len(each.rows(c)) >= k + self.n_query]
+                each.name: [
+                    c for c in each.classes_of(self.split) if fills(each, c, k, self.n_query, apart=self.respect_groups)
+                ]
                 for each in self.sources
             }
         return self._enough[k][source.name]
@@ -213,6 +239,12 @@ class EpisodeSampler:
             )
         nth = {name: each[self.n_way - 1] for name, each in sizes.items() if len(each) >= self.n_way}
         best = max(nth, key=nth.__getitem__)
+        if nth[best] >= k + self.n_query:
+            return (
+                f"k_shot + n_query is {k} + {self.n_query} images a class, but no source has {self.n_way} "
+                f"'{self.split}' classes of so many once images of one group (lesion, leaf, patient) are kept on one "
+                "side: lower n_query or k_shot, or take respect_groups false"
+            )
         return (
             f"k_shot + n_query is {k} + {self.n_query} = {k + self.n_query} images a class, but no source has "
             f"{self.n_way} '{self.split}' classes of so many (nearest: '{best}', whose {self.n_way} largest have "

@@ -170,7 +170,8 @@ def _queries(row: Row) -> str:
 
 def _target(row: Row) -> str:
     target = _plain(row.get("target"))
-    return f"{target} targets" if is_mean(row) else target
+    groups = row.get("groups")
+    return f"{target} targets" if is_mean(row) else f"{target} (groups {groups})" if groups else target
 
 
 def _plain(value: Any) -> str:

@@ -50,12 +50,15 @@ class Row:
     """What measures this number again."""
     protocol: str = ""
     """The run's protocol, with its readings and where run or test depart from it; empty without one."""
+    groups: str = ""
+    """Lesions, leaves or patients ``apart`` (on one side of an episode only) or ``ignored``; empty: none are known."""
 
     @property
     def key(self) -> str:
         """Name of the row's per-episode accuracies: who was tested, on what, in which task."""
         who = self.run or self.method
         who += "" if self.checkpoint in ("", "best") else f" ({self.checkpoint})"
+        who += " (groups ignored)" if self.groups == "ignored" else ""
         return "|".join([who, self.target, self.split, _task(vars(self))])
 
 

@@ -32,7 +32,8 @@ from rotogbml.evaluation.terminal import text
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 CSV_FIELDS = (
     *("kind", "method", "versus", "target", "split", "classes", "n_way", "k_shot", "n_query", "episodes", "norm"),
-    *("inner_steps", "mean", "ci95", "training_seed", "test_seed", "sources", "steps", "checkpoint", "run", "key"),
+    *("inner_steps", "mean", "ci95", "training_seed", "test_seed", "sources", "steps", "checkpoint", "groups"),
+    *("run", "key"),
 )
 
 

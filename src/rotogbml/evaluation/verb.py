@@ -43,6 +43,7 @@ def evaluate(
     split: Split = "auto",
     checkpoint: Literal["best", "last", "averaged", "ensemble"] = "best",
     test_steps: int | None = None,
+    respect_groups: bool = True,
     format: Format = "text",
     out: str | None = None,
     workers: int | None = None,
@@ -68,6 +69,8 @@ def evaluate(
             (``--outer.average``), or ``ensemble``: the mean probability of the best few that the run kept
             (``--outer.keep_best``); named in the row.
         test_steps: Inner steps at test; as the run says where not given.
+        respect_groups: Never put images of one lesion, leaf or patient on both sides of an episode, where a target
+            names them; false is the literature's protocol. The row says which.
         format: How the table is printed.
         out: Folder for results.json, episodes.npz and examples.npz; RUN/evaluation of the first run where not given.
         workers: Processes; as many as cores where not given. The numbers do not depend on it.
@@ -110,7 +113,15 @@ def evaluate(
     seen = {run: Seen.by(run) for run in runs}
     wanted = {name: asked.split(name, split) for name in _targets(target, first, found)}
     tests = [
-        Test(found[name], honest_split(found[name], of, list(seen.values())), way, shot, query, seed)
+        Test(
+            found[name],
+            honest_split(found[name], of, list(seen.values())),
+            way,
+            shot,
+            query,
+            seed,
+            respect_groups=respect_groups,
+        )
         for name, of in wanted.items()
     ]
     for test in tests:
@@ -123,6 +134,7 @@ def evaluate(
     make_folder(folder)
     results = Results.read(folder)
     given = {"sources": sources, "test_steps": test_steps, "out": out}
+    given |= {"respect_groups": None if respect_groups else "false"}
     given |= {"split": None if split == "auto" else split, "checkpoint": None if checkpoint == "best" else checkpoint}
     results.command = _command(runs, tests, episodes, given)
     names = run_names(runs)
@@ -211,6 +223,7 @@ def _row(
         checkpoint=spec.checkpoint if spec.kind == "run" else "",
         command=command,
         protocol=protocol,
+        groups=test.groups,
     )
 
 

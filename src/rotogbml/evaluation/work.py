@@ -8,7 +8,7 @@ bit however pieces are cut and dealt.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.evaluation import stacked
@@ -40,12 +40,17 @@ class Test:
     k_shot: int
     n_query: int
     seed: int
+    respect_groups: bool = field(default=True, kw_only=True)
+
+    @property
+    def groups(self) -> str:
+        """Whether lesions, leaves or patients stand on one side only: ``apart``, ``ignored``, or empty: none known."""
+        return "" if self.source.groups is None else "apart" if self.respect_groups else "ignored"
 
     def sampler(self) -> EpisodeSampler:
         """Return the sampler of these episodes: unaugmented, one task at a time."""
-        return EpisodeSampler(
-            [self.source], self.n_way, self.k_shot, self.n_query, 1, "single-source", self.seed, self.split, "none"
-        )
+        task = (self.n_way, self.k_shot, self.n_query, 1, "single-source", self.seed, self.split, "none")
+        return EpisodeSampler([self.source], *task, respect_groups=self.respect_groups)
 
     def episode(self, index: int) -> Episode:
         """Return episode ``index``, the same for every method."""

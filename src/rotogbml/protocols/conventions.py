@@ -63,6 +63,6 @@ NORM = Question(
 GROUPS = Question(
     "photographs of one lesion, leaf or patient on both sides of a task",
     "no paper read keeps them apart",
-    "as the pack and the sampler have it: packs without such names cannot keep them apart",
-    "the names of a pack's groups, where it has any",
+    "kept apart where the pack names them (data import does, of ISIC, ChestX and CropDiseases); the row says so",
+    "--episodes.respect_groups false, and evaluate --respect_groups false",
 )

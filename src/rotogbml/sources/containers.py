@@ -1,10 +1,11 @@
-"""What may hold images: a folder, a .tar, a .tar.gz or a .zip. Listed and read in place, never unpacked.
+"""What may hold images: a folder, a .tar (plain, .gz or .bz2) or a .zip. Listed and read in place, never unpacked.
 
 No listed file can lie outside its container: absolute names, ``..``, links and device files are refused.
 """
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import os
@@ -20,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from rotogbml.errors import UsageError
 
-ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".zip")
 MAX_BYTES = 1 << 29
 """A file above half a GiB is no photo: it is refused unread."""
 
@@ -48,7 +49,7 @@ class Skip(NamedTuple):
 class Container:
     """A place that holds files."""
 
-    kind: Literal["folder", "tar", "tar.gz", "zip"]
+    kind: Literal["folder", "tar", "tar.gz", "tar.bz2", "zip"]
     path: Path
 
     def files(self) -> tuple[list[FoundFile], list[Skip]]:
@@ -59,9 +60,8 @@ class Container:
         """
         found: dict[str, FoundFile] = {}
         skips: list[Skip] = []
-        list_all = {"folder": _list_folder, "tar": _list_tar, "tar.gz": _list_tar_gz, "zip": _list_zip}[self.kind]
         try:
-            for item in list_all(self.path):
+            for item in _LISTS[self.kind](self.path):
                 if isinstance(item, Skip):
                     skips.append(item)
                     continue
@@ -85,7 +85,9 @@ def container_at(path: Path) -> Container | None:
     if name.endswith(".zip"):
         return Container("zip", path)
     with path.open("rb") as file:
-        return Container("tar.gz" if file.read(2) == b"\x1f\x8b" else "tar", path)
+        start = file.read(3)
+    kind = "tar.gz" if start[:2] == b"\x1f\x8b" else "tar.bz2" if start == b"BZh" else "tar"
+    return Container(kind, path)
 
 
 class Reader:
@@ -95,14 +97,14 @@ class Reader:
         self.container = container
         self._handle: Any = None
 
-    def read(self, key: str | int, size: int) -> bytes:
+    def read(self, key: str | int, size: int, limit: int = MAX_BYTES) -> bytes:
         """Return the bytes of a listed file.
 
         Raises:
             OSError: They cannot be read, or are too many; the text says why.
         """
-        if size > MAX_BYTES:
-            raise OSError(f"larger than {MAX_BYTES >> 20} MiB")
+        if size > limit:
+            raise OSError(f"larger than {limit >> 20} MiB")
         if self.container.kind == "folder":
             return (self.container.path / str(key)).read_bytes()
         try:
@@ -129,6 +131,8 @@ class Reader:
         path = self.container.path
         if self.container.kind == "zip":
             return zipfile.ZipFile(path)
+        if self.container.kind == "tar.bz2":
+            return bz2.open(path)
         return gzip.open(path) if self.container.kind == "tar.gz" else path.open("rb")
 
 
@@ -187,10 +191,12 @@ def _resolve_link(base: Path, path: str) -> Iterator[FoundFile | Skip]:
         yield FoundFile(shown(path), path, status.st_size, status.st_mtime_ns)
 
 
-def _list_tar(path: Path, mode: Literal["r:", "r:gz"] = "r:") -> Iterator[FoundFile | Skip]:
+def _list_tar(path: Path, mode: Literal["r:", "r:gz", "r:bz2"] = "r:") -> Iterator[FoundFile | Skip]:
     # The mode is named: tarfile would also list what is packed in a way that the reader does not undo.
-    with tarfile.open(path, mode) as tar:
-        for member in tar:
+    with tarfile.open(path, mode) as archive:
+        tar: Any = archive
+        while (member := tar.next()) is not None:
+            tar.members = []  # it would keep every header
             name = _inside(member.name)
             if member.isdir():
                 continue
@@ -205,7 +211,7 @@ def _list_tar(path: Path, mode: Literal["r:", "r:gz"] = "r:") -> Iterator[FoundF
             else:
                 yield FoundFile(shown(name), member.offset_data, member.size, int(member.mtime))
         # tarfile takes a damaged header for the end; a true end is zeros, or nothing at all.
-        stream: Any = tar.fileobj
+        stream = tar.fileobj
         stream.seek(tar.offset)
         if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
             raise tarfile.ReadError(f"no header where one should be, at byte {tar.offset}")
@@ -213,6 +219,10 @@ def _list_tar(path: Path, mode: Literal["r:", "r:gz"] = "r:") -> Iterator[FoundF
 
 def _list_tar_gz(path: Path) -> Iterator[FoundFile | Skip]:
     return _list_tar(path, "r:gz")
+
+
+def _list_tar_bz2(path: Path) -> Iterator[FoundFile | Skip]:
+    return _list_tar(path, "r:bz2")
 
 
 def _list_zip(path: Path) -> Iterator[FoundFile | Skip]:
@@ -243,3 +253,12 @@ def _inside(name: str) -> str | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     escapes = name.startswith("/") or ".." in parts or (parts and len(parts[0]) == 2 and parts[0][1] == ":")
     return None if escapes or not parts else "/".join(parts)
+
+
+_LISTS = {
+    "folder": _list_folder,
+    "tar": _list_tar,
+    "tar.gz": _list_tar_gz,
+    "tar.bz2": _list_tar_bz2,
+    "zip": _list_zip,
+}

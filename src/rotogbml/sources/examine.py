@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from rotogbml.sources.containers import Container, Reader
 from rotogbml.sources.decode import BadImageError, decode
-from rotogbml.sources.tree import FoundSource
+from rotogbml.sources.tree import Entry, FoundSource
 
 CHUNK = 64
 CHUNK_BYTES = 1 << 24
@@ -52,20 +52,23 @@ class Examined(NamedTuple):
 
 def chunks_of(source: FoundSource, side: int, slots: Path | None = None) -> list[Chunk]:
     """Cut a source into chunks, in the order in which its container is read fastest."""
-    entries = list(enumerate(source.entries))
-    if source.container.kind in ("tar", "tar.gz"):
-        entries.sort(key=lambda item: int(item[1].key))
-    files = [(position, entry.key, entry.size) for position, entry in entries]
-    groups: list[list[tuple[int, str | int, int]]] = []
-    weight = 0
-    for file in files:
-        if not groups or len(groups[-1]) == CHUNK or weight + file[2] > CHUNK_BYTES:
-            groups.append([])
-            weight = 0
-        groups[-1].append(file)
-        weight += file[2]
+    groups: list[tuple[Container, list[tuple[int, str | int, int]]]] = []
+    places: list[list[tuple[int, Entry]]] = [[] for _ in source.containers]
+    for position, entry in enumerate(source.entries):
+        places[entry.place].append((position, entry))
+    for container, entries in zip(source.containers, places, strict=True):
+        if container.kind.startswith("tar"):
+            entries.sort(key=lambda item: int(item[1].key))
+        weight = CHUNK_BYTES + 1  # the first file of a container begins a chunk
+        for position, entry in entries:
+            if weight + entry.size > CHUNK_BYTES or len(groups[-1][1]) == CHUNK:
+                groups.append((container, []))
+                weight = 0
+            groups[-1][1].append((position, entry.key, entry.size))
+            weight += entry.size
     return [
-        Chunk(source.name, index, source.container, tuple(group), side, slots) for index, group in enumerate(groups)
+        Chunk(source.name, index, container, tuple(group), side, slots)
+        for index, (container, group) in enumerate(groups)
     ]
 
 

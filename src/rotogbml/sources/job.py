@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
+from rotogbml.files import write_atomic
 from rotogbml.sources.assemble import Selection, select, write_selection
 from rotogbml.sources.containers import Skip
 from rotogbml.sources.examine import Chunk, chunks_of
 from rotogbml.sources.journal import Journal
 from rotogbml.sources.options import PackOptions
+from rotogbml.sources.overlap import Avoid
 from rotogbml.sources.packed import SOURCE_FILE, open_source
 from rotogbml.sources.summary import SourceSummary
 from rotogbml.sources.tree import FoundSource
@@ -49,6 +52,8 @@ class Job:
         """Write the source where that is not done yet, and sum it up."""
         records = self.journal.records
         chosen = select(self.source, records)
+        if self.options.avoid is not None and chosen.kept:
+            chosen = select(self.source, records, self._elsewhere(chosen, self.options.avoid))
         name = self.source.name
         remarks = [f"{name}: class '{label}' has no usable image and is left out" for label in chosen.dropped]
         if not chosen.kept:
@@ -68,6 +73,20 @@ class Job:
             )
         self.journal.drop_pixels()
         return Finished(self._summary(chosen), chosen.skips, [*remarks, *split.notes])
+
+    def _elsewhere(self, chosen: Selection, avoid: Avoid) -> dict[int, str]:
+        """Return the positions of images that stand in packs which this one is to share none with.
+
+        They are kept: a run that goes on after the source was written has no pixels to look at.
+        """
+        kept = self.journal.folder / "elsewhere.json"
+        if kept.is_file():
+            return {int(position): where for position, where in json.loads(kept.read_text(encoding="utf-8")).items()}
+        digests = [self.journal.records[position].digest for position in chosen.kept]
+        found = avoid.matches(self.journal.blocks(chosen.kept), digests)
+        elsewhere = {chosen.kept[row]: where for row, where in found.items()}
+        write_atomic(kept, json.dumps(elsewhere))
+        return elsewhere
 
     def _summary(self, chosen: Selection) -> SourceSummary:
         packed = open_source(self.folder)

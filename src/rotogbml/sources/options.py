@@ -15,6 +15,7 @@ from rotogbml._version import __version__
 from rotogbml.errors import UsageError
 from rotogbml.sources.decode import FILTER, MAX_PIXELS
 from rotogbml.sources.examine import CHUNK, CHUNK_BYTES
+from rotogbml.sources.overlap import Avoid
 from rotogbml.sources.packed import VERSION
 from rotogbml.sources.splits import ClassSplit, SplitFile, split_classes
 from rotogbml.sources.tree import FoundSource
@@ -34,6 +35,8 @@ class PackOptions:
     seed: int
     n_way: int
     file: SplitFile | None
+    avoid: Avoid | None = None
+    """Packs that this one is to share no image with."""
 
     def __post_init__(self) -> None:
         if not 16 <= self.size <= 1024:
@@ -62,6 +65,8 @@ class PackOptions:
             "n_way": self.n_way,
             "split": self.file.label if self.file else None,
             "layout": source.layout,
+            **source.made,
+            **({} if self.avoid is None else {"drop_overlap": self.avoid.made()}),
             "filter": FILTER,
             "max_pixels": MAX_PIXELS,
             "rotogbml": __version__,
@@ -74,5 +79,6 @@ class PackOptions:
         given = self.file.splits.get(source.name) if self.file else None
         listed = [list(entry) for entry in source.entries]
         folders = {label: sorted(found) for label, found in source.folder_splits.items()}
-        decides = [VERSION, CHUNK, CHUNK_BYTES, self.made(source), given, source.container.kind, folders, listed]
+        kinds = [container.kind for container in source.containers]
+        decides = [VERSION, CHUNK, CHUNK_BYTES, self.made(source), given, kinds, folders, listed, source.keep_copies]
         return hashlib.sha256(json.dumps(decides, default=list).encode()).hexdigest()

@@ -18,6 +18,7 @@ from rotogbml.sources.containers import Skip
 from rotogbml.sources.examine import Chunk, chunks_of
 from rotogbml.sources.job import Finished, Job
 from rotogbml.sources.options import PackOptions
+from rotogbml.sources.overlap import Avoid
 from rotogbml.sources.packed import open_pack, pack_digest
 from rotogbml.sources.place import SKIPPED_FILE, check_out, check_space, disk_error
 from rotogbml.sources.progress import progress
@@ -41,6 +42,7 @@ def pack(
     strict: bool = False,
     workers: int | None = None,
     show: bool = False,
+    drop_overlap: Sequence[str | Path] | None = None,
 ) -> PackReport:
     """Decode every image under ``root`` once, and store it in ``out`` as an array a source.
 
@@ -55,6 +57,7 @@ def pack(
         strict: Whether one file that would be skipped is an error, and nothing is written.
         workers: Processes that decode; all cores where not given.
         show: Whether progress is shown.
+        drop_overlap: Packs; images that stand in them too are left out of this one.
 
     Raises:
         UsageError: An option is out of range, ``root`` holds no sources, the split file does not fit, or ``out``
@@ -62,12 +65,24 @@ def pack(
         RotogbmlError: The disk is full or refuses, a worker process died, no image is usable, or something is
             skipped under ``strict``. The old pack is untouched.
     """
+    tree = find_sources(root)
+    file = None if split is None else read_split_file(split, tree.sources)
+    avoid = Avoid.of(drop_overlap) if drop_overlap else None
+    return pack_tree(tree, out, PackOptions(size, margin, seed, n_way, file, avoid), strict, workers, show)
+
+
+def pack_tree(
+    tree: Tree,
+    out: str | Path,
+    options: PackOptions,
+    strict: bool = False,
+    workers: int | None = None,
+    show: bool = False,
+) -> PackReport:
+    """Decode every image of what was found, and store it in ``out`` as an array a source; see ``pack``."""
     started = time.monotonic()
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}: give 1 or more")
-    tree = find_sources(root)
-    file = None if split is None else read_split_file(split, tree.sources)
-    options = PackOptions(size, margin, seed, n_way, file)
     for source in tree.sources:
         options.split(source, source.classes)  # what is wrong with the split is said before the work
     if strict:
@@ -86,7 +101,7 @@ def pack(
                     _refuse(skips)
                 if not any(job.summary for job in done):
                     first = next(skip for skip in skips if not skip.ignored)
-                    raise RotogbmlError(f"no usable image under {root}, such as '{first.path}': {first.reason}")
+                    raise RotogbmlError(f"no usable image under {tree.root}, such as '{first.path}': {first.reason}")
             except RotogbmlError:
                 remove(partial)  # however often the command is repeated, this will be no pack
                 raise
@@ -96,7 +111,7 @@ def pack(
     listed = sum(len(source.entries) for source in tree.sources)
     return PackReport(
         out=out,
-        size=size,
+        size=options.size,
         side=options.side,
         sources=tuple(job.summary for job in done if job.summary),
         skipped=count_reasons(skip for skip in skips if not skip.ignored),

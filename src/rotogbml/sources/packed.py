@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ class PackedSource:
         made: The options and versions that made it.
         path: Its folder.
         images: uint8 [n, side, side, 3], a read-only memory map.
+        groups: int64 [n]: rows of one number show the same lesion, leaf or patient, or are copies of one file;
+            ``None`` where nothing of the kind is known.
+        left_out: Rows that are as if they were not there.
     """
 
     name: str
@@ -57,21 +61,24 @@ class PackedSource:
     made: dict[str, Any]
     path: Path
     images: np.ndarray
+    groups: np.ndarray | None = None
+    left_out: frozenset[int] = frozenset()
 
-    def rows(self, class_index: int) -> range:
+    def rows(self, class_index: int) -> Sequence[int]:
         """Return the rows of ``images`` that belong to a class."""
-        return range(int(self.offsets[class_index]), int(self.offsets[class_index + 1]))
+        rows = range(int(self.offsets[class_index]), int(self.offsets[class_index + 1]))
+        return [row for row in rows if row not in self.left_out] if self.left_out else rows
 
     def classes_of(self, split: str) -> tuple[int, ...]:
         """Return the class indices of ``train``, ``val`` or ``test``; ``all`` is every class, a missing split none."""
         return tuple(range(len(self.classes))) if split == "all" else self.splits.get(split, ())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel to another process as a path, and with the splits, which may be others than the file's.
+        """Travel to another process as a path, and with what may be otherwise than in the file.
 
         A memory map would be copied whole.
         """
-        return _reopen, (self.path, self.splits)
+        return _reopen, (self.path, self.splits, self.left_out)
 
 
 def open_source(path: str | Path) -> PackedSource:
@@ -103,6 +110,7 @@ def open_source(path: str | Path) -> PackedSource:
             made=dict(head["made"]),
             path=folder,
             images=images,
+            groups=_numbered(head.get("groups")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"{folder / SOURCE_FILE} is damaged ({error!r}): pack the source again") from None
@@ -112,8 +120,8 @@ def open_source(path: str | Path) -> PackedSource:
     return source
 
 
-def _reopen(path: Path, splits: dict[str, tuple[int, ...]]) -> PackedSource:
-    return replace(open_source(path), splits=splits)
+def _reopen(path: Path, splits: dict[str, tuple[int, ...]], left_out: frozenset[int]) -> PackedSource:
+    return replace(open_source(path), splits=splits, left_out=left_out)
 
 
 def open_pack(root: str | Path) -> dict[str, PackedSource]:
@@ -141,11 +149,13 @@ def open_pack(root: str | Path) -> dict[str, PackedSource]:
 
 
 def pack_digest(sources: dict[str, PackedSource]) -> str:
-    """Return one SHA-256 over names, pixels, labels and splits of a pack (not over how it was made)."""
+    """Return one SHA-256 over names, pixels, labels, splits and groups of a pack (not over how it was made)."""
     total = hashlib.sha256()
     for name, s in sorted(sources.items()):
         splits = {split: list(members) for split, members in sorted(s.splits.items())}
         fields = [name, s.digest, s.size, s.side, list(s.classes), s.offsets.tolist(), splits]
+        fields += [] if s.groups is None else [s.groups.tolist()]
+        fields += [["left out", *sorted(s.left_out)]] if s.left_out else []
         total.update(json.dumps(fields).encode() + b"\n")
     return total.hexdigest()
 
@@ -169,6 +179,15 @@ def _read_head(folder: Path) -> dict[str, Any]:
     if version != VERSION:
         raise UsageError(f"{file} has version {version!r} of the format, expected {VERSION}: pack the source again")
     return head
+
+
+def _numbered(names: Any) -> np.ndarray | None:
+    """Return a number for each name; an empty one is a group of its own."""
+    if names is None:
+        return None
+    numbers: dict[str, int] = {}
+    own = [str(name) or f"\0{row}" for row, name in enumerate(names)]
+    return np.asarray([numbers.setdefault(name, len(numbers)) for name in own], dtype=np.int64)
 
 
 def _map_images(file: Path) -> np.ndarray:
@@ -196,6 +215,8 @@ def _contradiction(source: PackedSource) -> str:
         or (np.diff(offsets) < 1).any()
     ):
         return f"the offsets of the classes do not cover the {n} images"
+    if source.groups is not None and len(source.groups) != n:
+        return f"{len(source.groups)} groups for {n} images"
     members = [c for split in source.splits.values() for c in split]
     if len(members) != len(set(members)):
         return "a class stands in two splits"

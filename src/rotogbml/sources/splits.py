@@ -1,6 +1,7 @@
 """Splits over classes: which are seen in training, which choose the checkpoint, which are only ever tested on.
 
-A split file wins over folders named train, val and test, and those win over the default, a seeded 64/16/20.
+A split file wins over the split of a published data set, that over folders named train, val and test, and those win
+over the default, a seeded 64/16/20.
 A class never stands in two splits.
 """
 
@@ -16,21 +17,10 @@ from typing import Any
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.seeds import numpy_generator
 from rotogbml.sources.packed import SPLITS
-from rotogbml.sources.tree import FoundSource
+from rotogbml.sources.tree import ClassSplit, FoundSource
 
 VAL_SHARE = 0.16
 TEST_SHARE = 0.20
-
-
-@dataclass(frozen=True)
-class ClassSplit:
-    """Class names under ``train``, ``val`` and ``test``, or under ``all``; each sorted."""
-
-    splits: dict[str, list[str]]
-    rule: str
-    """One sentence: how the classes were split."""
-    notes: tuple[str, ...] = ()
-    """What the user should know about it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class SplitFile:
 def split_classes(
     source: FoundSource, classes: Collection[str], *, file: SplitFile | None, seed: int, n_way: int
 ) -> ClassSplit:
-    """Split the classes of a source by the file, else by its folders, else by the default.
+    """Split the classes of a source by the file, else as was given with it, else by its folders, else by the default.
 
     Args:
         source: The source as it was found.
@@ -58,6 +48,8 @@ def split_classes(
     """
     if file is not None and source.name in file.splits:
         return _given(source.name, classes, file.splits[source.name], f"given by {file.label}", n_way)
+    if source.given is not None:
+        return _given(source.name, classes, source.given.splits, source.given.rule, n_way)
     if source.folder_splits:
         return _given(source.name, classes, _by_folder(source), "given by the folders train, val and test", n_way)
     return default_split(source.name, classes, seed=seed, n_way=n_way)

@@ -9,10 +9,10 @@ does not explain are skipped and said.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rotogbml.errors import UsageError
 from rotogbml.sources.containers import ARCHIVE_SUFFIXES, Container, FoundFile, Skip, container_at, hidden, shown
@@ -26,6 +26,17 @@ SPLIT_FOLDERS = {
 EXPECTED = "ROOT/<source>/<class>/*.jpg (or ROOT/<class>/*.jpg for one source, or a .tar or .zip of either)"
 
 
+@dataclass(frozen=True)
+class ClassSplit:
+    """Class names under ``train``, ``val`` and ``test``, or under ``all``; each sorted."""
+
+    splits: dict[str, list[str]]
+    rule: str
+    """One sentence: how the classes were split."""
+    notes: tuple[str, ...] = ()
+    """What the user should know about it."""
+
+
 class Entry(NamedTuple):
     """An image that is to be read."""
 
@@ -37,6 +48,10 @@ class Entry(NamedTuple):
     size: int
     stamp: int
     """What the container reads it by, its bytes, and when it was changed (for a zip, a checksum)."""
+    place: int = 0
+    """Which of its source's containers it lies in."""
+    group: str = ""
+    """What else shows the same lesion, leaf or patient; empty where nothing is known to."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,19 @@ class FoundSource:
     folder_splits: dict[str, frozenset[str]]
     """Class to the splits in whose folders it lies; empty where there are no such folders."""
     layout: str
+    others: tuple[Container, ...] = ()
+    """More containers: a release may come in several archives."""
+    given: ClassSplit | None = None
+    """A split that belongs to the images themselves, as that of a published data set does."""
+    made: Mapping[str, Any] = field(default_factory=dict)
+    """What is recorded of where it comes from."""
+    keep_copies: bool = False
+    """Whether images of equal bytes are all kept, as one group, rather than the first alone."""
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container; ``Entry.place`` counts them."""
+        return (self.container, *self.others)
 
     @property
     def classes(self) -> tuple[str, ...]:

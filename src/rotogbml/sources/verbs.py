@@ -36,6 +36,7 @@ def pack(
     seed: int = 0,
     n_way: int = 5,
     strict: bool = False,
+    drop_overlap: list[str] | None = None,
     workers: int | None = None,
 ) -> PackReport:
     """Decode images once, and store them as one array a source, with their classes and splits.
@@ -53,6 +54,7 @@ def pack(
         seed: Of the random split.
         n_way: Classes in a task; a source with fewer than three times as many classes is not split.
         strict: Make one file that would be skipped an error, and write nothing.
+        drop_overlap: Packs; images that stand in them too are left out of this one.
         workers: Processes that decode; all cores where not given.
 
     Raises:
@@ -63,6 +65,8 @@ def pack(
 
     from rotogbml.sources.pack import pack as pack_images
 
-    report = pack_images(root, out, size, margin, seed, n_way, split, strict, workers, show=True)
+    report = pack_images(
+        root, out, size, margin, seed, n_way, split, strict, workers, show=True, drop_overlap=drop_overlap
+    )
     Console().print(report)
     return report

@@ -37,6 +37,7 @@ def write_source(
     split_rule: str,
     inputs: Sequence[tuple[str, str]],
     made: Mapping[str, Any],
+    groups: Sequence[str] | None = None,
 ) -> PackedSource:
     """Write ``folder/images.npy`` and ``folder/source.json`` atomically, and return the source opened.
 
@@ -51,6 +52,7 @@ def write_source(
         split_rule: One sentence: how the classes were split.
         inputs: (relative path, SHA-256 of the bytes) of each row; empty where images are drawn, not read.
         made: Everything needed to make it again (options, versions); no time stamp, no absolute path.
+        groups: Name of each row's group (a lesion, a leaf, a patient); empty where it has none.
 
     Raises:
         ValueError: The arguments contradict each other.
@@ -60,6 +62,8 @@ def write_source(
     n = int(offsets[-1])
     if list(classes) != sorted(set(classes)) or len(offsets) != len(classes) + 1:
         raise ValueError("classes must be sorted and unique, and offsets one longer")
+    if groups is not None and len(groups) != n:
+        raise ValueError(f"{len(groups)} groups for {n} images")
     if inputs and len(inputs) != n:
         raise ValueError(f"{len(inputs)} inputs for {n} images")
     partial = folder.with_name(f".{folder.name}.partial")
@@ -84,6 +88,8 @@ def write_source(
             "digest": pixels["digest"],
             "made": dict(made),
         }
+        if groups is not None:
+            head["groups"] = list(groups)
         with (partial / SOURCE_FILE).open("wb") as file:
             file.write(_as_json(head, inputs).encode("utf-8"))
             sync(file)

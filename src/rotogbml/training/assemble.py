@@ -13,6 +13,7 @@ from rotogbml.config import RunConfig
 from rotogbml.encoders import create_encoder
 from rotogbml.encoders.isi import Isi
 from rotogbml.episodes import EpisodeSampler
+from rotogbml.episodes.apart import fills
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.homogenizer import Homogenizer, Plain, create_homogenizer
 from rotogbml.learners import Learner, Network, create_head, create_learner
@@ -140,6 +141,8 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
     found = open_sources(config.sources)
     training = {name: whole(s, config.whole) for name, s in hold_out(found, config.holdout).items()}
     _check_named(config, found)
+    if config.drop_overlap:
+        training = _without_held_out(training, [found[name] for name in config.holdout])
     e = config.episodes
     assert e.mix is not None
     assert e.augment is not None
@@ -153,6 +156,7 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
         config.seed,
         split="train",
         augment=e.augment,
+        respect_groups=e.respect_groups,
         label_noise=e.label_noise,
         weights=e.weights,
     )
@@ -201,6 +205,18 @@ def _check_named(config: RunConfig, found: Collection[str]) -> None:
                 )
 
 
+def _without_held_out(training: dict[str, PackedSource], held: list[PackedSource]) -> dict[str, PackedSource]:
+    """Leave out of the training sources what also stands in a held-out one, and say how much it was."""
+    from rotogbml.sources.overlap import without
+
+    if not held:
+        raise UsageError("drop_overlap compares with held-out sources, and none is held out: name one with --holdout")
+    kept = without(training, held)
+    said = ", ".join(f"{name} {len(source.left_out):,}" for name, source in kept.items() if source.left_out)
+    log.warning("images that stand in a held-out source too are left out of training: %s", said or "there are none")
+    return kept
+
+
 def _check_norm(config: RunConfig) -> None:
     """Refuse or tell where scales of their own for each inner step would not be trained."""
     name = config.learner.name
@@ -243,9 +259,18 @@ def _validation(config: RunConfig, judges: dict[str, PackedSource]) -> Validatio
     k = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[0]
     samplers = {}
     for name, source in judges.items():
-        classes = [c for c in source.classes_of("val") if len(source.rows(c)) >= k + e.n_query]
+        classes = [c for c in source.classes_of("val") if fills(source, c, k, e.n_query, apart=e.respect_groups)]
         if len(classes) >= e.n_way:
             samplers[name] = EpisodeSampler(
-                [source], e.n_way, k, e.n_query, 1, "single-source", config.seed, split="val", augment="none"
+                [source],
+                e.n_way,
+                k,
+                e.n_query,
+                1,
+                "single-source",
+                config.seed,
+                split="val",
+                augment="none",
+                respect_groups=e.respect_groups,
             )
     return Validation(samplers, config.outer.validation_episodes)

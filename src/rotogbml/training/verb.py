@@ -34,6 +34,7 @@ def train(
     sources: list[str],
     out: str,
     holdout: list[str] | None = None,
+    drop_overlap: bool = False,
     steps: int | None = None,
     minutes: float | None = None,
     seed: int = 0,
@@ -68,6 +69,7 @@ def train(
         sources: Packs made by ``rotogbml data pack``, or ``glyphs`` for the embedded data.
         out: Run folder. If it holds this run already, training goes on where it stopped.
         holdout: Sources that are never trained on, nor validated on unless validate_on names them.
+        drop_overlap: Leave images out of training that stand in a held-out source too, by bytes or by what they show.
         steps: Meta-training steps in all; 10000 where neither this nor minutes is given.
         minutes: Stop after so many minutes of training, over all resumptions.
         seed: Weights, episodes, augmentation and masks all derive from it.
@@ -127,6 +129,7 @@ def train(
             episodes=episodes,
             encoder=encoder,
             head=head,
+            drop_overlap=drop_overlap,
             learner=learner,
             homogenizer=homogenizer,
             isi=isi,

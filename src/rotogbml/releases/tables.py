@@ -1,0 +1,185 @@
+"""Label files as rows: CSV of any dialect, pairs of words, MATLAB files, JSON. What does not fit is said."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rotogbml.errors import UsageError
+from rotogbml.releases.files import Files, is_image
+
+_DELIMITERS = ",;\t|"
+
+
+def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file with a header, as a dictionary by the header's names.
+
+    Commas, semicolons, tabs and bars part the columns, whichever parts the header best. A byte order mark, CRLF, quotes
+    and spaces around values go away. Header names are found whatever their case. A row with more values than the header
+    has lost the quotes around a comma: where the first value ends in a file name's ending, the surplus goes to the last
+    column, else the excess is left at the end, where no column is named.
+
+    Args:
+        files: The release.
+        path: The file in it.
+        required: Columns that must be there.
+
+    Raises:
+        UsageError: A column is not there: the file is of another version, or of another release.
+    """
+    lines = [line for line in files.text(path).split("\n") if line.strip()]
+    if not lines:
+        raise UsageError(f"'{path}' in {files.root} is empty: fetch it again")
+    delimiter, header = _header(lines[0], required)
+    known = {name.casefold(): name for name in required}
+    keys = [known.get(name.casefold(), name) for name in header]
+    lacking = [name for name in required if name not in keys]
+    if lacking:
+        raise UsageError(
+            f"'{path}' in {files.root} is of another version: no column '{lacking[0]}', its columns are "
+            f"{', '.join(header[:12])}"
+        )
+    try:
+        for values in csv.reader(io.StringIO("\n".join(lines[1:])), delimiter=delimiter, skipinitialspace=True):
+            yield dict(zip(keys, _fitted([value.strip() for value in values], len(keys), delimiter), strict=False))
+    except csv.Error as error:
+        raise UsageError(f"'{path}' in {files.root} is damaged ({error}): fetch it again") from None
+
+
+def header_of(files: Files, path: str) -> list[str]:
+    """Return the column names of a CSV file; empty where its first line has none."""
+    line = files.text(path).lstrip("\n").partition("\n")[0]
+    return _header(line, ())[1] if line.strip() else []
+
+
+def _header(line: str, required: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what parts the columns, and their names."""
+    delimiter = max(_DELIMITERS, key=lambda d: (_has(line, d, required), line.count(d)))
+    return delimiter, [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+
+
+def _has(line: str, delimiter: str, required: Sequence[str]) -> int:
+    names = {name.strip().strip('"').casefold() for name in line.split(delimiter)}
+    return sum(name.casefold() in names for name in required)
+
+
+def _fitted(values: list[str], width: int, delimiter: str) -> list[str]:
+    """Return as many values as there are columns, where a value holds the delimiter without quotes."""
+    surplus = len(values) - width
+    if surplus <= 0 or width > 3:
+        return values + [""] * -surplus
+    for end in range(1, surplus + 2):
+        name = delimiter.join(values[:end])
+        if is_image(name):
+            rest = values[end:]
+            spare = len(rest) - (width - 1)
+            return [name, *rest[: width - 2], delimiter.join(rest[width - 2 :])] if spare >= 0 else values
+    return [*values[: width - 1], delimiter.join(values[width - 1 :])]
+
+
+def pairs(files: Files, path: str, *, last: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield (first word, rest) of each line, or (all but the last word, last word) with ``last``.
+
+    Raises:
+        UsageError: A line has one word only.
+    """
+    for number, line in enumerate(files.text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        words = line.strip().rsplit(maxsplit=1) if last else line.strip().split(maxsplit=1)
+        if len(words) < 2:
+            raise UsageError(
+                f"'{path}' in {files.root}, line {number}: '{line.strip()[:60]}' where two words should be: it is of "
+                "another version, or damaged"
+            )
+        yield words[0], words[1]
+
+
+def read_mat(files: Files, path: str, required: Sequence[str]) -> dict[str, Any]:
+    """Return the variables of a MATLAB file, single values as they are and not as 1 x 1 arrays.
+
+    Raises:
+        UsageError: It is damaged, of a version that cannot be read, or lacks a variable; or scipy is not installed.
+    """
+    try:
+        loadmat = importlib.import_module("scipy.io").loadmat
+    except ImportError:
+        raise UsageError(
+            f"'{path}' is a MATLAB file, which scipy reads: pip install 'rotogbml[releases]' (or scipy)"
+        ) from None
+    data = files.read(path)
+    if data[:4] == b"\x89HDF" or b"MATLAB 7.3" in data[:128]:
+        raise UsageError(
+            f"'{path}' in {files.root} is a MATLAB 7.3 (HDF5) file, the release's is of version 5: fetch that, "
+            "or save it again with -v7"
+        )
+    try:
+        read = loadmat(io.BytesIO(data), squeeze_me=True, struct_as_record=True)
+    except Exception as error:  # a damaged file can fail in every part of the reader in its own way
+        raise UsageError(f"'{path}' in {files.root} is no MATLAB file, or damaged ({error}): fetch it again") from None
+    lacking = [name for name in required if name not in read]
+    if lacking:
+        there = ", ".join(name for name in read if not name.startswith("__")) or "nothing"
+        raise UsageError(f"'{path}' in {files.root} is of another version: no '{lacking[0]}' in it, but {there}")
+    return read
+
+
+def struct(files: Files, path: str, records: Any, required: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the records of a MATLAB struct array as dictionaries.
+
+    Raises:
+        UsageError: It is no struct, or lacks a field.
+    """
+    array = np.atleast_1d(records)
+    names = array.dtype.names or ()
+    lacking = [name for name in required if name not in names]
+    if lacking:
+        raise UsageError(
+            f"'{path}' in {files.root} is of another version: no field '{lacking[0]}', but {', '.join(names) or 'none'}"
+        )
+    for record in array:
+        yield {name: record[name] for name in names}
+
+
+def numbers(files: Files, path: str, values: Any) -> np.ndarray:
+    """Return whole numbers of a MATLAB file, int64 [n].
+
+    Raises:
+        UsageError: They are none.
+    """
+    try:
+        return np.asarray(values).astype(np.int64).reshape(-1)
+    except (TypeError, ValueError):
+        raise UsageError(f"'{path}' in {files.root} is of another version: no numbers where they should be") from None
+
+
+def read_json(files: Files, path: str, required: Sequence[str] = ()) -> Any:
+    """Return a JSON file; an object must have the keys ``required``.
+
+    Raises:
+        UsageError: It is no JSON, or lacks a key.
+    """
+    try:
+        tree = json.loads(files.text(path))
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"'{path}' in {files.root} is no JSON, or cut short ({error}): fetch it again") from None
+    lacking = [key for key in required if not isinstance(tree, dict) or key not in tree]
+    if lacking:
+        there = ", ".join(map(str, tree))[:80] if isinstance(tree, dict) else type(tree).__name__
+        raise UsageError(f"'{path}' in {files.root} is of another version: no '{lacking[0]}' in it, but {there}")
+    return tree
+
+
+def number(text: str) -> float:
+    """Return a number, whichever sign parts its decimals.
+
+    Raises:
+        ValueError: It is none.
+    """
+    return float(text.strip().replace(",", "."))
