@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rotogbml import method_presets
 from rotogbml.learner_presets import OPTIONS, OWN, Option
 from rotogbml.presets import PRESETS, ByShift
 
@@ -37,5 +38,16 @@ def learners_table() -> str:
     return "\n".join(lines)
 
 
+def methods_table() -> str:
+    """Return the Markdown table of what only some compared methods have, and of a method's own values."""
+    lines = ["| field | of | value | reason |", "|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {', '.join(o.owners)} | {'–' if o.value is None else shown(o.value)} | {o.reason} |"
+        for name, o in method_presets.OPTIONS.items()
+    ]
+    lines.append(f"| `encoder.norm` | all | {shown(method_presets.NORM.value)} | {method_presets.NORM.reason} |")
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
-    print(table(), learners_table(), sep="\n\n")
+    print(table(), learners_table(), methods_table(), sep="\n\n")

@@ -36,6 +36,7 @@ _PUBLIC = {
     "create_head": "rotogbml.learners",
     "list_heads": "rotogbml.learners",
     "Network": "rotogbml.learners",
+    "list_methods": "rotogbml.methods",
     # RotoGBML
     "RotoGBML": "rotogbml.homogenizer",
     "create_homogenizer": "rotogbml.homogenizer",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from rotogbml.evaluation.verb import evaluate
     from rotogbml.homogenizer import RotoGBML, create_homogenizer
     from rotogbml.learners import Learner, Network, create_head, create_learner, list_heads, list_learners
+    from rotogbml.methods import list_methods
     from rotogbml.protocols import Protocol, ReadingsConfig, create_protocol, list_protocols
     from rotogbml.reports.report import report
     from rotogbml.sources.glyphs import glyphs

@@ -96,7 +96,7 @@ VERBS: dict[str, Verb] = {
 }
 
 _SWITCHES = ("--homogenizer", "--homogenizer.reweight", "--homogenizer.rotate", "--isi")
-_NAMED = ("--learner", "--encoder")
+_NAMED = ("--learner", "--encoder", "--method")
 _OF_GROUP = {"--pool": "--readings.pool"}
 """Options that are typed without their group."""
 

@@ -74,11 +74,15 @@ class EncoderConfig:
     """f_theta: image to feature vector."""
 
     name: str = "conv4"
-    """One of conv4, resnet10, resnet10-small, resnet12, resnet18, resnet18-small, or package.module:factory."""
+    """One of conv4, conv4-np, resnet10, resnet10-small, resnet12, resnet18, resnet18-small, or
+    package.module:factory."""
     width: int = 64
     """Filters in a layer."""
-    norm: Literal["batch", "support", "running", "per-step", "group", "layer", "none"] | None = None
-    """Norm policy: whose statistics normalise; 'batch' takes those of the batch at hand (transductive at test)."""
+    norm: (
+        Literal["batch", "support", "running", "per-step", "group", "layer", "none", "moving", "as-published"] | None
+    ) = None
+    """Norm policy: whose statistics normalise; 'batch' takes those of the batch at hand (transductive at test).
+    Of compared methods also 'moving' (the batch's in training, moving averages at test) and 'as-published'."""
     precision: Literal["32", "bf16-mixed"] = "32"
     """Of its convolutions, in training and at test; bf16-mixed needs a processor or GPU with bfloat16."""
 
@@ -236,6 +240,34 @@ class OuterConfig:
 
 
 @dataclass
+class MethodConfig:
+    """A compared method in place of the learner, its head, and RotoGBML (docs/methods.md)."""
+
+    name: str | None = None
+    """Which; a learner where not given."""
+    source: str | None = None
+    """Train on this source alone (single-source), as its paper does; all training sources where not given."""
+    start: str | None = None
+    """Weights to begin with: a run folder, a file (.pt, .safetensors), or hub:OWNER/NAME/FILE."""
+    batch_size: int | None = None
+    """Images in a minibatch of labelled images."""
+    loss: Literal["mse", "softmax"] | None = None
+    """Of the relation module's scores: mse of their sigmoid, or cross-entropy."""
+    solver: Literal["ridge", "svm"] | None = None
+    """The convex head: ridge regression, or a support vector machine."""
+    inner_lr: float | None = None
+    """Step size of the head's descent."""
+    inner_steps: int | None = None
+    """Steps of the head's descent."""
+    test_epochs: int | None = None
+    """Passes over a test task's support to fit to it."""
+    test_batch: int | None = None
+    """Support images in a step of that."""
+    test_lr: float | None = None
+    """Its step size."""
+
+
+@dataclass
 class RunConfig:
     """Everything that decides a run: the tree in its ``config.yaml``."""
 
@@ -264,3 +296,4 @@ class RunConfig:
     """Sources of which every class is trained on, however they are split."""
     validate_on: list[str] | None = None
     """Sources whose validation classes choose the checkpoint; the training sources where None."""
+    method: MethodConfig = field(default_factory=MethodConfig)

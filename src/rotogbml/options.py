@@ -12,6 +12,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from rotogbml import method_presets
 from rotogbml.config import HomogenizerConfig, IsiConfig, ReweightConfig, RotateConfig
 from rotogbml.errors import UsageError
 from rotogbml.learner_presets import OPTIONS, OWN
@@ -53,9 +54,15 @@ def names() -> list[str]:
 
 def chosen_by_preset(name: str) -> str:
     """Return what the presets choose for a field such as ``learner.inner_lr``; empty where they do not."""
+    if name == "method.name":
+        return ", ".join(method_presets.METHODS)
     own = [f"{learner}: {_spelt(values[name].value)}" for learner, values in OWN.items() if name in values]
-    if name in OPTIONS:
-        option = OPTIONS[name]
+    own += [f"{m}: {_spelt(values[name].value)}" for m, values in method_presets.OWN.items() if name in values]
+    options = OPTIONS | method_presets.OPTIONS
+    if name in options:
+        option = options[name]
+        if option.value is None:
+            return f"of {', '.join(option.owners)}"
         paper = [] if option.paper is None else [f"paper: {_spelt(option.paper)}"]
         return "; ".join([f"of {', '.join(option.owners)}: {_spelt(option.value)}", *paper])
     if name not in PRESETS:

@@ -37,7 +37,15 @@ def test_an_image_that_cannot_be_halved_four_times_is_refused(size: int) -> None
 def test_an_unknown_encoder_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UsageError, match=r"no encoder 'conv5' \(did you mean 'conv4'\?\)"):
         create_encoder("conv5", size=16)
-    assert list_encoders() == ["conv4", "resnet10", "resnet10-small", "resnet12", "resnet18", "resnet18-small"]
+    assert list_encoders() == [
+        "conv4",
+        "conv4-np",
+        "resnet10",
+        "resnet10-small",
+        "resnet12",
+        "resnet18",
+        "resnet18-small",
+    ]
 
 
 @pytest.mark.parametrize("how", ["stock", "small maps", "large maps", "compiled"])

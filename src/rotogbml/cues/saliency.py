@@ -18,6 +18,7 @@ from rotogbml.errors import UsageError
 from rotogbml.evaluation.methods import Adapted
 from rotogbml.learners.meta_gradient import leaves
 from rotogbml.learners.problem import Problem
+from rotogbml.methods import Compared
 from rotogbml.seeds import derive
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def scores_of(method: Adapted, episode: Episode) -> Callable[[int], Score]:
         UsageError: the run judges queries in a way that this cannot follow.
     """
     learner = method.learner
+    if isinstance(learner, Compared):
+        raise UsageError(f"explain follows learners, and {learner.name} is a compared method: leave it out")
     if learner.judges_alone:
         raise UsageError(
             f"{learner.name} judges each query beside the support alone: explain needs --learner.transductive true"

@@ -8,11 +8,11 @@ from typing import Protocol
 
 from torch import nn
 
-from rotogbml.encoders.conv4 import Conv4
+from rotogbml.encoders.conv4 import Conv4, Conv4NP
 from rotogbml.encoders.convolution import PRECISIONS, Convolution, set_precision
 from rotogbml.encoders.given import Given, give_encoder, held
 from rotogbml.encoders.imported import import_module
-from rotogbml.encoders.norm import NORMS, Norm, NormPass, Seen, update_running
+from rotogbml.encoders.norm import MOVING, NORMS, Norm, NormPass, Seen, update_running
 from rotogbml.encoders.protocol import Drop, Encoder
 from rotogbml.encoders.resnet import ResNet
 from rotogbml.encoders.resnet12 import ResNet12
@@ -29,6 +29,7 @@ class Factory(Protocol):
 
 ENCODERS: dict[str, Factory] = {
     "conv4": Conv4,
+    "conv4-np": Conv4NP,
     "resnet10": partial(ResNet, blocks=1),
     "resnet10-small": partial(ResNet, blocks=1, small=True),
     "resnet12": ResNet12,
@@ -93,9 +94,11 @@ def _kind(module: nn.Module) -> str:
 
 __all__ = [
     "ENCODERS",
+    "MOVING",
     "NORMS",
     "PRECISIONS",
     "Conv4",
+    "Conv4NP",
     "Convolution",
     "Drop",
     "Encoder",

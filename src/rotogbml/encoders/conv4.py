@@ -10,6 +10,7 @@ from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
 from rotogbml.encoders.protocol import Drop
+from rotogbml.encoders.residual import norm_sum_relu
 from rotogbml.errors import UsageError
 
 
@@ -21,9 +22,9 @@ class Block(Norm):
     that scale and shift keep the names that checkpoints know.
     """
 
-    def __init__(self, in_channels: int, width: int, norm: str = "batch", sets: int = 1) -> None:
+    def __init__(self, in_channels: int, width: int, norm: str = "batch", sets: int = 1, padding: int = 1) -> None:
         super().__init__(width, norm, sets)
-        self.conv = Convolution(in_channels, width, 3, padding=1)
+        self.conv = Convolution(in_channels, width, 3, padding=padding)
 
     def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
         """ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU.
@@ -34,6 +35,19 @@ class Block(Norm):
         if self.of_images and fits(y, self.weight):
             return norm_pool_relu(y, *self.scale_and_shift(at), self.given(len(y), at))
         return F.relu(F.max_pool2d(super().forward(y, at), 2))
+
+
+class Unpooled(nn.Module):
+    """3×3 convolution, norm, ReLU: [b, c, h, w] → [b, width, h, w]."""
+
+    def __init__(self, in_channels: int, width: int, norm: str = "batch", sets: int = 1) -> None:
+        super().__init__()
+        self.conv = Convolution(in_channels, width, 3, padding=1)
+        self.norm = Norm(width, norm, sets)
+
+    def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
+        """Norm and ReLU are one function where that fits (``residual.py``)."""
+        return norm_sum_relu([(self.norm, self.conv(x))], at)
 
 
 class Conv4(Layered):
@@ -72,3 +86,29 @@ class Conv4(Layered):
     def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
         """Return features [b, m] of images [b, 3, size, size]; arguments as those of ``through``."""
         return self.through(x, drop, at).flatten(1)
+
+
+class Conv4NP(Conv4):
+    """conv4 with pooling in its first two blocks only, and no padding there: what RelationNet compares maps of.
+
+    84 px become 19 × 19 positions (Chen et al. 2019, after Sung et al. 2018).
+
+    Args:
+        size: side of the square input, pixels, ≥ 16.
+        width: filters in a block.
+        norm: a policy of ``norm.NORMS``.
+        sets: sets of statistics, scale and shift under ``per-step``.
+
+    Attributes:
+        feature_dim: m = width · side², side = ((size − 2) // 2 − 2) // 2: 23104 at 84 px.
+
+    Raises:
+        UsageError: the input is too small, or the norm is unknown.
+    """
+
+    def __init__(self, size: int, width: int = 64, norm: str = "batch", sets: int = 1) -> None:
+        super().__init__(size, width, norm, sets)
+        pooled = [Block(c, width, norm, sets, padding=0) for c in (3, width)]
+        self.blocks = nn.ModuleList([*pooled, *(Unpooled(width, width, norm, sets) for _ in range(2))])
+        self.feature_dim = width * (((size - 2) // 2 - 2) // 2) ** 2
+        self.finish()

@@ -18,11 +18,13 @@ class Layered(nn.Module):
         feature_dim: m.
         layers: number of layers a ``drop`` is called for.
         norm: the norm policy.
+        pooled: whether features are the mean over the last map, where an encoder ends so; else the map, flattened.
     """
 
     feature_dim: int
     layers: int
     norm: str
+    pooled = True
 
     def finish(self) -> None:
         """End a constructor: norms learn their names, and all is laid out channels last.

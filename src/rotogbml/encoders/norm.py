@@ -6,6 +6,7 @@
     per-step   ``support``, with scale and shift of its own for each inner step (MAML++)
     group      each image by itself, channels in up to eight groups; ``layer``: in one
     none       scale and shift only
+    moving     of compared methods: the batch's in training, moving averages at test, as torch's own batch norm does
 
 MAML++'s paper keeps running statistics for each step; its code normalises by the batch at hand throughout. Statistics
 kept over unlike sources fit none of them (docs/log.md), so here a step's statistics are the task's own support's.
@@ -27,6 +28,8 @@ from torch import Tensor, nn
 from rotogbml.errors import UsageError, did_you_mean
 
 NORMS = ("batch", "support", "running", "per-step", "group", "layer", "none")
+MOVING = "moving"
+"""Not for learners: whether a pass is training or test is told by ``NormPass.seen``, which inner steps leave out."""
 
 EPS = 1e-5
 """Added to every variance; the value of torch's own norms."""
@@ -45,7 +48,7 @@ class NormPass:
     given: int | None = None
     """``support``, ``per-step``: so many first rows, ≥ 1, give the statistics of all rows; None: all rows do."""
     seen: Seen | None = None
-    """Where ``running`` appends this pass's statistics; None: they are not worked out."""
+    """Where ``running`` and ``moving`` append this pass's statistics; None: they are not worked out."""
 
 
 class Norm(nn.Module):
@@ -53,12 +56,12 @@ class Norm(nn.Module):
 
     Args:
         channels: c.
-        policy: one of ``NORMS``.
+        policy: one of ``NORMS``, or ``MOVING``.
         sets: sets of scale and shift under ``per-step``, ≥ 1; the other policies have one.
 
     Attributes:
         weight, bias: scale and shift, [c], or [sets, c] under ``per-step``; they start at 1 and 0.
-        running_mean, running_var: under ``running``, [c]; they start at 0 and 1.
+        running_mean, running_var: under ``running`` and ``moving``, [c]; they start at 0 and 1.
         name: the key of ``NormPass.seen``: the full name inside the encoder, given by ``name_norms``.
 
     Raises:
@@ -72,7 +75,7 @@ class Norm(nn.Module):
 
     def __init__(self, channels: int, policy: str = "batch", sets: int = 1) -> None:
         super().__init__()
-        if policy not in NORMS:
+        if policy not in (*NORMS, MOVING):
             raise UsageError(f"no norm '{policy}'{did_you_mean(policy, NORMS)}: there are {', '.join(NORMS)}")
         if sets < 1:
             raise UsageError(f"norm '{policy}' with {sets} sets cannot be used: give one set for each step, 1 or more")
@@ -81,7 +84,7 @@ class Norm(nn.Module):
         shape = (sets, channels) if policy == "per-step" else (channels,)
         self.weight = nn.Parameter(torch.ones(shape))
         self.bias = nn.Parameter(torch.zeros(shape))
-        if policy == "running":
+        if policy in ("running", MOVING):
             self.register_buffer("running_mean", torch.zeros(channels))
             self.register_buffer("running_var", torch.ones(channels))
         self.groups = 1 if policy == "layer" else max(g for g in range(1, 9) if channels % g == 0)
@@ -96,6 +99,8 @@ class Norm(nn.Module):
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
         if self.policy in ("group", "layer"):
             return F.group_norm(x, self.groups, self.weight, self.bias, EPS)
+        if self.policy == MOVING:
+            return self._moving(x, at)
         b, c, h, w = x.shape
         rows = x.permute(0, 2, 3, 1).reshape(-1, c)
         scale, shift = self._affine(rows, b, h * w, NormPass() if at is None else at)
@@ -113,6 +118,13 @@ class Norm(nn.Module):
             return _whiten(self.running_mean.clone(), self.running_var.clone(), self.weight, self.bias)
         given = self.given(b, at)
         return _whiten(*_moments(rows[: given * positions]), *self.scale_and_shift(at))
+
+    def _moving(self, x: Tensor, at: NormPass | None) -> Tensor:
+        if at is None or at.seen is None:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPS)
+        normed, mean, r = torch.native_batch_norm(x, self.weight, self.bias, None, None, True, 0.0, EPS)
+        at.seen.setdefault(self.name, []).append((mean.detach(), r.detach().square().reciprocal() - EPS))
+        return normed
 
     @property
     def of_images(self) -> bool:
@@ -175,7 +187,7 @@ class HoldsNorms(Protocol):
 
 @torch.no_grad()
 def update_running(encoder: HoldsNorms, seen_of_tasks: Sequence[Seen], momentum: float = 0.1) -> None:
-    """Move the buffers of ``running``, once after an outer step.
+    """Move the buffers of ``running`` and ``moving``, once after an outer step.
 
     Every task counts alike, and within a task every pass. The mean is that of the pass means; the variance is that
     of everything seen: the mean of the variances within a pass plus the variance of the pass means. Where all
@@ -193,7 +205,7 @@ def update_running(encoder: HoldsNorms, seen_of_tasks: Sequence[Seen], momentum:
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum={momentum}: give a share, 0 … 1")
     for norm in encoder.modules():
-        if not isinstance(norm, Norm) or norm.policy != "running":
+        if not isinstance(norm, Norm) or norm.policy not in ("running", MOVING):
             continue
         tasks = [seen[norm.name] for seen in seen_of_tasks if seen.get(norm.name)]
         if not tasks:

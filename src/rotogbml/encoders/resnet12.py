@@ -79,4 +79,5 @@ class ResNet12(Layered):
 
     def forward(self, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
         """Return features [b, m] of images [b, 3, size, size]; arguments as those of ``through``."""
-        return self.through(x, drop, at).mean((2, 3))
+        z = self.through(x, drop, at)
+        return z.mean((2, 3)) if self.pooled else z.flatten(1)

@@ -2,6 +2,21 @@
 
 from rotogbml.episodes.augment import augment, centre, normalise
 from rotogbml.episodes.episode import Elsewhere, Episode, Examples
+from rotogbml.episodes.labelled import POOLED, Labelled, LabelledSampler
+from rotogbml.episodes.pairs import Pair, PairSampler
 from rotogbml.episodes.sampler import EpisodeSampler
 
-__all__ = ["Elsewhere", "Episode", "EpisodeSampler", "Examples", "augment", "centre", "normalise"]
+__all__ = [
+    "POOLED",
+    "Elsewhere",
+    "Episode",
+    "EpisodeSampler",
+    "Examples",
+    "Labelled",
+    "LabelledSampler",
+    "Pair",
+    "PairSampler",
+    "augment",
+    "centre",
+    "normalise",
+]

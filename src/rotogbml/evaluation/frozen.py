@@ -3,7 +3,7 @@
 ANIL's encoder does not adapt, nor does any in no inner step. Whether a feature is then the image's own is up to the
 norm policy:
 
-    running, group, layer, none   each image by itself: its features are computed once for all test episodes
+    running, group, layer, none, moving   each image by itself: its features are computed once for all test episodes
     support, per-step             the support's statistics: one pass of support and queries for each episode
     batch, as given               the pass's own: one pass of the support and one of the queries for each episode
 
@@ -22,44 +22,46 @@ from torch import Tensor, nn
 
 from rotogbml.encoders import Drop, NormPass
 from rotogbml.episodes import Episode, Examples
-from rotogbml.learners import Learner, Network, Psi
+from rotogbml.learners import Learner, Network, Params, Psi
+from rotogbml.methods import Compared
 
 PASS = 8
 """Images in a pass: one by one takes up to three times as long, and the last pass of an episode is filled up."""
 
-_ALONE = ("running", "group", "layer", "none")
+_ALONE = ("running", "group", "layer", "none", "moving")
 """Norm policies under which an image's features are its own."""
 
 _BYTES = 512 << 20
 """Features kept for one method in one process; what does not fit is computed again."""
 
 
-def stands_still(learner: Learner) -> bool:
-    """Say whether a test leaves θ as it is, so that ``Frozen`` may stand for the learner."""
+def stands_still(learner: Learner | Compared) -> bool:
+    """Say whether a test leaves θ as it is, so that ``still`` may stand for the learner.
+
+    Of a compared method only where an image's features are its own: else it passes each episode by itself anyway.
+    """
+    if isinstance(learner, Compared):
+        return not learner.moves_encoder and learner.network.encoder.norm in _ALONE
     return (learner.test_steps == 0 or not learner.group_moves_encoder) and not learner.judges_alone
 
 
-class Frozen:
-    """A learner whose encoder stands still, on features in place of images.
+def still(learner: Learner | Compared, psi: Psi) -> Frozen | Remembered:
+    """Return what stands for a learner that ``stands_still``."""
+    return Remembered(learner, psi) if isinstance(learner, Compared) else Frozen(learner, psi)
+
+
+class Features:
+    """Features of an encoder, those of images by themselves kept.
 
     Args:
-        learner: one that ``stands_still``.
-        psi: the initialisation; θ must not change any more.
+        network: f.
+        theta: θ; must not change any more.
     """
 
-    def __init__(self, learner: Learner, psi: Psi) -> None:
-        self.network, self.theta = learner.network, psi.theta
-        features = Network(_Already(learner.network.feature_dim), learner.network.head)
-        self.learner, self.psi = replace(learner, network=features), Psi({}, psi.phi)
+    def __init__(self, network: Network, theta: Params) -> None:
+        self.network, self.theta = network, theta
         self._kept: dict[tuple[str, int], Tensor] = {}
         self._pass: int | None = None
-
-    def predict(self, episode: Episode) -> Tensor:
-        """Return what ``learner.predict`` returns, [q, n_way], to rounding."""
-        support, query = self.features(episode)
-        support.requires_grad_()  # where φ_i⁰ comes of it (prototypes), φ_i⁰ adapts
-        x = replace(episode, support=Examples(support, episode.support.y), query=Examples(query, episode.query.y))
-        return self.learner.predict(self.psi, x)
 
     @torch.no_grad()
     def features(self, episode: Episode) -> tuple[Tensor, Tensor]:
@@ -100,6 +102,46 @@ class Frozen:
 
     def _passed(self, x: Tensor) -> Tensor:
         return self.network.features(self.theta, x)
+
+
+class Frozen(Features):
+    """A learner whose encoder stands still, on features in place of images.
+
+    Args:
+        learner: one that ``stands_still``.
+        psi: the initialisation; θ must not change any more.
+    """
+
+    def __init__(self, learner: Learner, psi: Psi) -> None:
+        super().__init__(learner.network, psi.theta)
+        features = Network(_Already(learner.network.feature_dim), learner.network.head)
+        self.learner, self.psi = replace(learner, network=features), Psi({}, psi.phi)
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Return what ``learner.predict`` returns, [q, n_way], to rounding."""
+        support, query = self.features(episode)
+        support.requires_grad_()  # where φ_i⁰ comes of it (prototypes), φ_i⁰ adapts
+        x = replace(episode, support=Examples(support, episode.support.y), query=Examples(query, episode.query.y))
+        return self.learner.predict(self.psi, x)
+
+
+class Remembered(Features):
+    """A compared method whose encoder stands still, on features in place of images.
+
+    Args:
+        method: one that ``stands_still``.
+        psi: as trained.
+    """
+
+    def __init__(self, method: Compared, psi: Psi) -> None:
+        super().__init__(method.network, psi.theta)
+        self.method, self.psi = method, psi
+
+    def predict(self, episode: Episode) -> Tensor:
+        """Return what ``method.predict`` returns, [q, n_way], to rounding."""
+        support, query = self.features(episode)
+        y, n_way = episode.support.y, episode.n_way
+        return self.method.scores(self.psi, support, y, query, n_way, episode.key).detach()
 
 
 class _Already(nn.Module):

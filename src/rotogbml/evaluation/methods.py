@@ -12,14 +12,16 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from rotogbml import method_presets
 from rotogbml.config import RunConfig
 from rotogbml.episodes import Episode
 from rotogbml.errors import UsageError
 from rotogbml.evaluation import stacked
-from rotogbml.evaluation.frozen import Frozen, stands_still
+from rotogbml.evaluation.frozen import Frozen, Remembered, stands_still, still
 from rotogbml.learners import HEADS, Learner, Psi
+from rotogbml.methods import Compared
 from rotogbml.training import checkpoint
-from rotogbml.training.assemble import build_learner
+from rotogbml.training.assemble import build
 from rotogbml.training.run import RunFolder, method_name
 from rotogbml.training.trainer import fill
 
@@ -49,9 +51,12 @@ class Method(Protocol):
 
 @dataclass(frozen=True)
 class Adapted:
-    """A learner and an initialisation: adapt on the support, predict. ISI, ω and γ have no part in it."""
+    """A learner and an initialisation: adapt on the support, predict. ISI, ω and γ have no part in it.
 
-    learner: Learner
+    Or a compared method and its weights: judge by the support.
+    """
+
+    learner: Learner | Compared
     psi: Psi
     step: int
     """Meta-training steps behind ψ."""
@@ -61,18 +66,35 @@ class Adapted:
         return self.learner.predict(self.psi, episode) if self.still is None else self.still.predict(episode)
 
     @cached_property
-    def still(self) -> Frozen | None:
+    def still(self) -> Frozen | Remembered | None:
         """The same on features, where the encoder stands still."""
-        return Frozen(self.learner, self.psi) if stands_still(self.learner) else None
+        return still(self.learner, self.psi) if stands_still(self.learner) else None
+
+    @property
+    def norm(self) -> str:
+        """The norm policy as a row names it."""
+        if isinstance(self.learner, Compared):
+            return self.learner.norm
+        return self.learner.network.encoder.norm + (
+            ", each query beside the support" if self.learner.judges_alone else ""
+        )
+
+    def steps_on(self, images: int) -> int:
+        """Return the gradient steps that a test takes on so many support images."""
+        return self.learner.steps(images) if isinstance(self.learner, Compared) else self.learner.test_steps
 
     def together(self, images: int, size: int) -> int:
         """Return how many tasks adapt side by side."""
-        return 1 if self.still is not None else stacked.stack_size(self.learner, images, size)
+        return (
+            1
+            if isinstance(self.learner, Compared) or self.still is not None
+            else stacked.stack_size(self.learner, images, size)
+        )
 
     def of_all(self, episodes: Sequence[Episode]) -> list[Tensor]:
         """Return c_{φ^τ}(f_{θ^τ}(x^q)) of each."""
-        if len(episodes) == 1:
-            return [self.scores(episodes[0])]
+        if len(episodes) == 1 or isinstance(self.learner, Compared):
+            return [self.scores(episode) for episode in episodes]
         return stacked.predict(self.learner, self.psi, episodes)
 
 
@@ -171,7 +193,7 @@ def load(spec: Spec, size: int) -> Method:
             f"pack the target with --size {trained_size}"
         )
     if spec.kind == "untrained":
-        learner = build_learner(spec.config(), size, spec.test_steps)
+        learner = build(spec.config(), size, spec.test_steps, folder.read_record().get("classes"))
         return Adapted(learner, learner.network.psi(), 0)
     members = [_from_checkpoint(spec, size, path) for path in spec.paths()]
     last = max(members, key=lambda member: member.step)
@@ -179,7 +201,8 @@ def load(spec: Spec, size: int) -> Method:
 
 
 def _from_checkpoint(spec: Spec, size: int, path: Path) -> Adapted:
-    learner = build_learner(spec.config(), size, spec.test_steps)
+    classes = RunFolder(Path(spec.run)).read_record().get("classes")
+    learner = build(spec.config(), size, spec.test_steps, classes)
     state = checkpoint.load(path)
     for room, group in learner.learned().items():
         fill(group, state.get(room, {}), path)
@@ -209,6 +232,9 @@ def shown_names(specs: Sequence[Spec], runs: Mapping[str, str]) -> dict[Spec, st
 
 def check_head(config: RunConfig, run: str, n_way: int) -> None:
     """Raise UsageError where the head cannot serve ``n_way`` classes."""
+    name = config.method.name
+    if name is not None and name not in method_presets.BOUND:
+        return
     head = config.head or "linear"
     if n_way != config.episodes.n_way and not HEADS[head].any_way:
         free = ", ".join(name for name in sorted(HEADS) if HEADS[name].any_way)

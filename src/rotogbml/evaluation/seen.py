@@ -36,7 +36,10 @@ class Seen:
         record, config = folder.read_record(), folder.read_config()
         judged = tuple(name for name in config.validate_on or () if name in config.holdout)
         if "packs" in record:
-            return cls(run, record["sources"], record["packs"], tuple(config.whole), judged)
+            begun = record.get("begun", {})
+            pixels, packs = ({**begun.get(key, {}), **record[key]} for key in ("sources", "packs"))
+            every = (*config.whole, *begun.get("whole", []))
+            return cls(run, pixels, packs, every, (*judged, *begun.get("judged", [])))
         found = {n: whole(s, config.whole) for n, s in open_sources(config.sources).items() if n not in config.holdout}
         digests = {n: s.digest for n, s in found.items()}, {n: pack_digest({n: s}) for n, s in found.items()}
         return cls(run, *digests, tuple(config.whole), judged)

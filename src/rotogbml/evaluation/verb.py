@@ -18,7 +18,7 @@ from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
 from rotogbml.evaluation.dealing import accuracies
 from rotogbml.evaluation.examples import write_examples
-from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Method, Spec, check_head, load, run_names, shown_names
+from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
@@ -212,8 +212,8 @@ def _row(
         k_shot=test.k_shot,
         n_query=test.n_query,
         episodes=len(values),
-        norm=_norm(method),
-        inner_steps=method.learner.test_steps if isinstance(method, Adapted) else 0,
+        norm=method.norm if isinstance(method, Adapted) else "none",
+        inner_steps=method.steps_on(test.n_way * test.k_shot) if isinstance(method, Adapted) else 0,
         mean=mean,
         ci95=ci95,
         training_seed=None if config is None else config.seed,
@@ -225,14 +225,6 @@ def _row(
         protocol=protocol,
         groups=test.groups,
     )
-
-
-def _norm(method: Method) -> str:
-    """Return the norm policy as a row names it."""
-    if not isinstance(method, Adapted):
-        return "none"
-    learner = method.learner
-    return learner.network.encoder.norm + (", each query beside the support" if learner.judges_alone else "")
 
 
 def _pairs(

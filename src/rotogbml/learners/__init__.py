@@ -7,6 +7,7 @@ from rotogbml.learners.learner import Learner, Outcome, accuracy
 from rotogbml.learners.meta_gradient import Prepared
 from rotogbml.learners.network import Network, Params, Psi
 from rotogbml.learners.problem import Problem, Rotation
+from rotogbml.learners.protocol import Trainable
 from rotogbml.learners.recipes import RECIPES, create_learner, list_learners
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Problem",
     "Psi",
     "Rotation",
+    "Trainable",
     "accuracy",
     "create_head",
     "create_learner",

@@ -106,8 +106,7 @@ class Learner:
     def learned(self) -> dict[str, Params]:
         """Return all that training changes, by group: what a checkpoint holds and a test takes up."""
         psi = self.network.psi()
-        statistics = dict(self.network.encoder.named_buffers())
-        return {"theta": psi.theta, "phi": psi.phi, "alpha": self.alpha, "statistics": statistics}
+        return {"theta": psi.theta, "phi": psi.phi, "alpha": self.alpha, "statistics": self.network.statistics()}
 
     def to(self, device: torch.device) -> None:
         """Move everything that is learned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import torch
@@ -54,12 +55,21 @@ class Network:
         """Return the initialisation itself: the tensors the outer loop updates in place."""
         return Psi(dict(self.encoder.named_parameters()), dict(self.head.named_parameters()))
 
+    def modules(self) -> Iterator[nn.Module]:
+        """Every module of encoder and head."""
+        yield from self.encoder.modules()
+        yield from self.head.modules()
+
+    def statistics(self) -> Params:
+        """Return what belongs to the network and is not learned: running statistics."""
+        return dict(self.encoder.named_buffers())
+
     def features(self, theta: Params, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
         """Z = f_θ(x): [b, 3, size, size] → [b, m].
 
         ``drop`` is ISI in training, None elsewhere; ``at`` is what the encoder's norms are told of this pass.
         """
-        return functional_call(cast(nn.Module, self.encoder), theta, (x, drop, at))
+        return called(self.encoder, theta, x, drop, at)
 
     def logits(self, phi: Params, z: Tensor) -> Tensor:
         """c_φ(z): [b, m] → [b, n_way]."""
@@ -68,20 +78,35 @@ class Network:
     def initialise(self, seed: int) -> None:
         """Draw every weight from a stream of its own name: He's normal for filters, ±1/√fan_in for the head.
 
-        A module of the user's keeps the weights it came with.
+        A module of the user's keeps the weights it came with. A head may draw more by an ``initialise`` of its own.
         """
         for room, module in (("encoder", self.encoder), ("head", self.head)):
             if isinstance(module, Given):
                 continue
             for name, parameter in module.named_parameters():
                 _initialise(parameter, torch_generator(seed, "weights", room, name), linear=room == "head")
+        more = getattr(self.head, "initialise", None)
+        if more is not None:
+            more(torch_generator(seed, "weights", "head"))
+
+
+def called(encoder: Encoder, theta: Params, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
+    """Return features [b, m] of images by an encoder whose tensors are ``theta``'s; it may name buffers too."""
+    return functional_call(cast(nn.Module, encoder), theta, (x, drop, at))
+
+
+@torch.no_grad()
+def drawn(parameter: Tensor, inputs: int, generator: torch.Generator) -> None:
+    """Fill with numbers uniform in ±1/√inputs."""
+    bound = 1 / math.sqrt(inputs)
+    parameter.uniform_(-bound, bound, generator=generator)
 
 
 @torch.no_grad()
 def _initialise(parameter: nn.Parameter, generator: torch.Generator, linear: bool) -> None:
     # Scales stay 1, shifts and biases 0; in the encoder only filters are drawn, since a norm's [sets, c] has two axes.
+    # Heads with filters are those of compared methods.
     if linear and parameter.ndim == 2:
-        bound = 1 / math.sqrt(parameter.shape[1])
-        parameter.uniform_(-bound, bound, generator=generator)
-    elif not linear and parameter.ndim == 4:
+        drawn(parameter, parameter.shape[1], generator)
+    elif parameter.ndim == 4:
         nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=generator)

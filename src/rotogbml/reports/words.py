@@ -8,6 +8,7 @@ from typing import Any
 
 from rotogbml.evaluation.cells import NOTHING, Row, is_mean, paired_cells
 from rotogbml.learner_presets import SPELT
+from rotogbml.method_presets import SPELT as METHODS
 from rotogbml.reports.record import RunRecord, unique
 
 BASELINES = ("untrained encoder", "nearest prototype on pixels")
@@ -30,7 +31,7 @@ def method_of(record: RunRecord, rows: Sequence[Row]) -> str:
     for row in rows:
         if row.get("run") == record.name and row.get("method") not in BASELINES:
             return str(row["method"])
-    return str(look(record.config, "learner.name") or "learner")
+    return str(look(record.config, "method.name") or look(record.config, "learner.name") or "learner")
 
 
 def training_sources(record: RunRecord, rows: Sequence[Row]) -> list[str]:
@@ -67,6 +68,13 @@ def trained(record: RunRecord, rows: Sequence[Row]) -> list[str]:
     head = look(config, "head")
     network += f", with a {head} head" if head not in (None, "linear") else ""
     sentences = [f"{order.capitalize()}{learner} learnt an initialisation of {network}."]
+    compared = look(config, "method.name")
+    if compared:
+        alone = look(config, "method.source")
+        sentences = [
+            f"{METHODS.get(str(compared), str(compared))} used {network}"
+            + (f", trained on {alone} alone (single-source)." if alone else ".")
+        ]
     step = record.train[-1].get("step") if record.train else None
     n_way, k_shot, n_query = (look(config, f"episodes.{name}") for name in ("n_way", "k_shot", "n_query"))
     tasks, mix = look(config, "episodes.tasks_per_batch"), look(config, "episodes.mix")
@@ -99,7 +107,8 @@ def homogenizing(record: RunRecord) -> list[str]:
         parts.append(f"ISI on {where} (rate {isi.get('rate')}, T = {isi.get('T')})")
     off = [name for name, part in (("ω", omega), ("γ", gamma), ("ISI", isi)) if not part]
     if not parts:
-        return ["No part of RotoGBML acted: this is the plain learner."]
+        plain = "a compared method" if look(record.config, "method.name") else "the plain learner"
+        return [f"No part of RotoGBML acted: this is {plain}."]
     missing = f" Off: {' and '.join(off)}." if off else ""
     return [f"RotoGBML acted in training only: {'; '.join(parts)}.{missing}"]
 

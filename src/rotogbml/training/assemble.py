@@ -16,8 +16,11 @@ from rotogbml.episodes import EpisodeSampler
 from rotogbml.episodes.apart import fills
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.homogenizer import Homogenizer, Plain, create_homogenizer
-from rotogbml.learners import Learner, Network, create_head, create_learner
+from rotogbml.learners import Learner, Network, Trainable, create_head, create_learner
+from rotogbml.methods import Compared, create_method
 from rotogbml.sources.packed import PackedSource, open_pack
+from rotogbml.training.compared import trains
+from rotogbml.training.draws import Sampler, create_sampler, training_classes
 from rotogbml.training.ranks import ALONE, Ranks
 from rotogbml.training.validation import Validation
 
@@ -93,14 +96,16 @@ class Parts:
     config: RunConfig
     sources: dict[str, PackedSource]
     """Training sources."""
-    sampler: EpisodeSampler
-    learner: Learner
+    sampler: Sampler
+    learner: Trainable
     homogenizer: Homogenizer
     isi: Isi | None
     validation: Validation
     device: torch.device
     ranks: Ranks = ALONE
     """The processes that share the tasks."""
+    size: int = 0
+    """Side of the images, pixels."""
 
     def at(self, progress: float) -> Parts:
         """Return the parts as they are when that share of training, 0 … 1, is done.
@@ -112,6 +117,27 @@ class Parts:
         if h is not None and h.phase is not None and not h.phase[0] <= progress < h.phase[1]:
             return replace(self, learner=learner, homogenizer=Plain())
         return self if learner is self.learner else replace(self, learner=learner)
+
+
+def build(
+    config: RunConfig,
+    size: int,
+    test_steps: int | None = None,
+    classes: dict[str, int] | None = None,
+    begin: bool = False,
+) -> Learner | Compared:
+    """Return the learner or compared method with freshly initialised weights, drawn from the run's seed.
+
+    Args:
+        config: resolved.
+        size: side of the images, pixels.
+        test_steps: of a learner, in place of its own.
+        classes: how many training classes each source has: some methods have a head over them.
+        begin: take up the weights that ``method.start`` names.
+    """
+    if config.method.name is not None:
+        return create_method(config, size, classes, begin)
+    return build_learner(config, size, test_steps)
 
 
 def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -> Learner:
@@ -139,33 +165,19 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
         UsageError: a part cannot be built from what the configuration asks for.
     """
     found = open_sources(config.sources)
-    training = {name: whole(s, config.whole) for name, s in hold_out(found, config.holdout).items()}
+    training, size = _training(config, found), next(iter(found.values())).size
     _check_named(config, found)
-    if config.drop_overlap:
+    if config.drop_overlap and training:
         training = _without_held_out(training, [found[name] for name in config.holdout])
     e = config.episodes
     assert e.mix is not None
-    assert e.augment is not None
-    sampler = EpisodeSampler(
-        training.values(),
-        e.n_way,
-        e.k_shot,
-        e.n_query,
-        e.tasks_per_batch,
-        e.mix,
-        config.seed,
-        split="train",
-        augment=e.augment,
-        respect_groups=e.respect_groups,
-        label_noise=e.label_noise,
-        weights=e.weights,
-    )
+    sampler = create_sampler(config, training)
     # Slots, digests and the table know only of sources that can serve.
     training = {source.name: source for source in sampler.serving()}
     _tell_idle_slots(config, sorted(training))
-    learner = build_learner(config, next(iter(training.values())).size)
+    learner: Trainable = build(config, size, classes=training_classes(training), begin=True)
     learner.to(device)
-    if config.homogenizer is not None and config.homogenizer.rotate is not None:
+    if isinstance(learner, Learner) and config.homogenizer is not None and config.homogenizer.rotate is not None:
         learner = replace(learner, compare=config.homogenizer.rotate.compare or "mean")
     homogenizer = create_homogenizer(
         config.homogenizer,
@@ -191,8 +203,27 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
             "give fewer, or 'all'"
         )
     judges = training if config.validate_on is None else {n: (found | training)[n] for n in config.validate_on}
-    validation = _validation(config, judges)
-    return Parts(config, training, sampler, learner, homogenizer, isi, validation, device, ranks)
+    validation = _validation(config, judges if trains(config) else {})
+    return Parts(config, training, sampler, learner, homogenizer, isi, validation, device, ranks, size)
+
+
+def _training(config: RunConfig, found: dict[str, PackedSource]) -> dict[str, PackedSource]:
+    """Return the training sources; none where nothing is trained.
+
+    Raises:
+        UsageError: as by ``hold_out``, or the one source to train on is not among them.
+    """
+    if not trains(config):
+        return {}
+    training = {name: whole(s, config.whole) for name, s in hold_out(found, config.holdout).items()}
+    alone = config.method.source
+    if alone is not None:
+        if alone not in training:
+            raise UsageError(
+                f"no source '{alone}' to train on{did_you_mean(alone, training)}: there are {', '.join(training)}"
+            )
+        training = {alone: training[alone]}
+    return training
 
 
 def _check_named(config: RunConfig, found: Collection[str]) -> None:
@@ -231,7 +262,7 @@ def _check_norm(config: RunConfig) -> None:
         log.warning("norm per-step in first order: scales of steps whose query loss does not count get no gradient")
 
 
-def _check_type(learner: Learner) -> None:
+def _check_type(learner: Trainable) -> None:
     """Refuse an encoder of the user's that does not compute in the images' type."""
     for name, p in learner.network.psi().theta.items():
         if p.dtype != torch.float32:

@@ -7,20 +7,20 @@ import math
 import torch
 
 from rotogbml.config import OuterConfig, RunConfig
-from rotogbml.learners import Learner, Psi
+from rotogbml.learners import Psi, Trainable
 
 FLOOR = 0.01
 """Where the cosine ends, as a share of where it began: MAML++'s 1e-5 of 1e-3."""
 
 
-def create_optimizer(config: OuterConfig, learner: Learner, psi: Psi) -> torch.optim.Optimizer:
+def create_optimizer(config: OuterConfig, learner: Trainable, psi: Psi) -> torch.optim.Optimizer:
     """Return what moves ψ, and α where the learner has any."""
     assert config.meta_lr is not None  # resolved
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[config.optimizer or "adam"]
     return kind([*psi.tensors(), *learner.alpha.values()], lr=config.meta_lr * learner.outer_scale)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, config: OuterConfig, learner: Learner, progress: float) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, config: OuterConfig, learner: Trainable, progress: float) -> None:
     """Set the step size for a share of training that is done, 0 … 1."""
     assert config.meta_lr is not None
     for group in optimizer.param_groups:

@@ -13,6 +13,7 @@ from rotogbml import learner_presets, presets
 from rotogbml.config import HomogenizerConfig, ReweightConfig, RotateConfig, RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.training.assemble import GLYPHS
+from rotogbml.training.compared import of_method, trains
 
 DEFAULT_STEPS = 10_000
 _LARGEST_RATE = 1e30
@@ -26,12 +27,14 @@ def resolve(config: RunConfig) -> RunConfig:
         UsageError: numbers that cannot be.
     """
     check_choices(config)
+    config = of_method(config)
     # Absolute, so that a run can be tested from anywhere.
     where = [name if name == GLYPHS else os.path.abspath(name) for name in config.sources]  # noqa: PTH100
     c = dataclasses.replace(config, sources=where)
     if c.steps is None and c.minutes is None:
         c = dataclasses.replace(c, steps=DEFAULT_STEPS)
-    if (c.steps is not None and c.steps < 1) or (c.minutes is not None and not 0 < c.minutes < math.inf):
+    no_steps = trains(c) and c.steps is not None and c.steps < 1
+    if no_steps or (c.minutes is not None and not 0 < c.minutes < math.inf):
         raise UsageError(f"steps is {c.steps}, minutes is {c.minutes}: give a positive number of one of them")
     episodes = c.episodes
     if episodes.augment is None and c.sources == [GLYPHS]:
@@ -48,8 +51,9 @@ def resolve(config: RunConfig) -> RunConfig:
     def fill(part: Any, group: str) -> Any:
         return None if part is None else presets.fill(part, group, c.preset, c.shift)
 
-    c = dataclasses.replace(_of_learner(c), homogenizer=_with_rival(c.homogenizer))
-    head = presets.value("head", c.preset, c.shift) if c.head is None else c.head
+    compared = c.method.name is not None
+    c = dataclasses.replace(c if compared else _of_learner(c), homogenizer=_with_rival(c.homogenizer))
+    head = presets.value("head", c.preset, c.shift) if c.head is None and not compared else c.head
     if head in presets.TURNING and c.homogenizer is not None and c.homogenizer.rotate is not None:
         rotate = c.homogenizer.rotate
         if rotate.rotate_support is None:
@@ -74,7 +78,7 @@ def resolve(config: RunConfig) -> RunConfig:
         episodes=fill(episodes, "episodes"),
         encoder=fill(c.encoder, "encoder"),
         head=head,
-        learner=fill(c.learner, "learner"),
+        learner=c.learner if compared else fill(c.learner, "learner"),
         homogenizer=fill(c.homogenizer, "homogenizer"),
         isi=fill(c.isi, "isi"),
         outer=outer,
@@ -107,6 +111,11 @@ def _of_learner(c: RunConfig) -> RunConfig:
     """
     name = c.learner.name
     learner_presets.check_name(name)
+    if c.encoder.norm in ("moving", "as-published"):
+        raise UsageError(
+            f"norm {c.encoder.norm} is for compared methods (--method): {name}'s code family takes batch, and support "
+            "judges each query without the others"
+        )
 
     def settle(part: Any, group: str) -> Any:
         return dataclasses.replace(

@@ -23,6 +23,7 @@ from rotogbml.config import (
     HomogenizerConfig,
     IsiConfig,
     LearnerConfig,
+    MethodConfig,
     OuterConfig,
     ReweightConfig,
     RotateConfig,
@@ -34,6 +35,7 @@ from rotogbml.homogenizer.rivals.rival import SPELT
 from rotogbml.lock import locked
 from rotogbml.protocols import ReadingsConfig
 from rotogbml.sources.packed import PackedSource, pack_digest
+from rotogbml.training.compared import compared_name
 from rotogbml.training.outer import anneals
 from rotogbml.training.resolve import resolve
 
@@ -125,8 +127,11 @@ class RunFolder:
         resume: bool,
         device: str = "cpu",
         processes: tuple[int, int] = (1, 1),
+        size: int | None = None,
     ) -> None:
         """Make the folder this run's, or check that it already is; processes are (on this machine, machines).
+
+        ``size``, the side of the images, is that of the sources where not given.
 
         Raises:
             UsageError: the folder holds something else, another run, or this run on other images.
@@ -167,9 +172,11 @@ class RunFolder:
             "devices": devices,
             "num_nodes": nodes,
             "parameters": parameters,
-            "size": next(iter(sources.values())).size,
+            "size": next(iter(sources.values())).size if size is None else size,
+            "classes": {name: len(source.classes_of("train")) for name, source in sorted(sources.items())},
             "sources": {name: source.digest for name, source in sorted(sources.items())},
             "packs": packs,
+            **_begun(config, before),
         }
         write_atomic(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
@@ -209,6 +216,21 @@ class RunFolder:
             )
 
 
+def _begun(config: RunConfig, before: dict[str, Any]) -> dict[str, Any]:
+    """Return what the run that this one begins with was trained on: its test classes must stay unseen here too."""
+    start = config.method.start
+    if start is None or not Path(start).is_dir():
+        return {"begun": before["begun"]} if "begun" in before else {}
+    folder = RunFolder(Path(start))
+    there, its = folder.read_record(), folder.read_config()
+    earlier = there.get("begun", {})
+    begun: dict[str, Any] = {key: earlier.get(key, {}) | there.get(key, {}) for key in ("sources", "packs")}
+    judged = [name for name in its.validate_on or [] if name in its.holdout]
+    begun["whole"] = [*its.whole, *earlier.get("whole", [])]
+    begun["judged"] = [*judged, *earlier.get("judged", [])]
+    return {"begun": begun}
+
+
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested dictionaries as one, keys joined by dots; pairs compare equal whether list or tuple."""
     out: dict[str, Any] = {}
@@ -231,6 +253,7 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
     tree["learner"] = LearnerConfig(**tree["learner"])
     tree["outer"] = OuterConfig(**tree["outer"])
     tree["readings"] = ReadingsConfig(**tree.get("readings") or {})
+    tree["method"] = MethodConfig(**tree.get("method") or {})
     tree["isi"] = None if tree["isi"] is None else IsiConfig(**tree["isi"])
     h = tree["homogenizer"]
     if h is not None:
@@ -246,11 +269,19 @@ def config_from(tree: dict[str, Any]) -> RunConfig:
 
 def method_name(config: RunConfig) -> str:
     """Return what a result row calls this run, such as ``maml (first order) + RotoGBML`` or ``anil + PCGrad``."""
+    if config.method.name is not None:
+        return " + ".join([compared_name(config), *_parts_on(config)])
     head = f"{config.head} head" if config.head not in (None, "linear") and config.learner.name != "protomaml" else ""
     precision = "bf16" if config.encoder.precision == "bf16-mixed" else ""
     details = ["first order" if config.learner.first_order else "", head, precision]
     said = ", ".join(detail for detail in details if detail)
     name = config.learner.name + (f" ({said})" if said else "")
+    on = _parts_on(config)
+    return f"{name} + RotoGBML" if on == ["ω", "γ", "ISI"] else " + ".join([name, *on])
+
+
+def _parts_on(config: RunConfig) -> list[str]:
+    """Return which of ω, a rival in its place, γ and ISI act."""
     h = config.homogenizer
     rival = None if h is None else h.combine
     on = {
@@ -259,9 +290,7 @@ def method_name(config: RunConfig) -> str:
         "γ": h is not None and h.rotate is not None,
         "ISI": config.isi is not None,
     }
-    if on["ω"] and on["γ"] and on["ISI"]:
-        return f"{name} + RotoGBML"
-    return " + ".join([name, *(part for part, is_on in on.items() if is_on)])
+    return [part for part, is_on in on.items() if is_on]
 
 
 def _version(package: str) -> str:

@@ -18,6 +18,7 @@ its columns of Σ ω_i g_i over all tasks, and moves ψ, ω and γ exactly as th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ from torch import Tensor
 from rotogbml.encoders import update_running
 from rotogbml.encoders.isi import Masks
 from rotogbml.encoders.norm import Seen
-from rotogbml.episodes import Elsewhere, Episode
+from rotogbml.episodes import Elsewhere
 from rotogbml.errors import RotogbmlError
 from rotogbml.homogenizer import TaskStatistics, Turn, gramian, pull_back
 from rotogbml.learners import Outcome, Prepared, Psi, Rotation
@@ -36,15 +37,15 @@ from rotogbml.training.recorder import StepRecord
 from rotogbml.training.sam import uphill
 from rotogbml.training.told import Told, rows, tell
 
-Mine = dict[int, Episode]
-"""The tasks of this process, by their place in the minibatch."""
+Mine = dict[int, Any]
+"""The tasks of this process: episodes, or what else a compared method draws, by their place in the minibatch."""
 
 
 def meta_step(
     parts: Parts,
     psi: Psi,
     optimizer: torch.optim.Optimizer,
-    episodes: Sequence[Episode | Elsewhere],
+    episodes: Sequence[Any],
     step: int,
 ) -> StepRecord:
     """Move ψ (and α, where the learner has any), ω and γ by one minibatch.
@@ -53,7 +54,7 @@ def meta_step(
         parts: sources, learner, homogenizer, ISI, processes.
         psi: moved in place.
         optimizer: holds ψ and α.
-        episodes: the N tasks; those of other processes may stand elsewhere.
+        episodes: the N tasks; those of other processes may stand elsewhere (``Elsewhere``).
         step: names the masks.
 
     Raises:
@@ -61,7 +62,7 @@ def meta_step(
     """
     homogenizer, learner, ranks = parts.homogenizer, parts.learner, parts.ranks
     sources, n = tuple(episode.source for episode in episodes), len(episodes)
-    mine = {i: episode for i in ranks.share(n) if isinstance(episode := episodes[i], Episode)}
+    mine = {i: episode for i in ranks.share(n) if not isinstance(episode := episodes[i], Elsewhere)}
     moved = [(psi.theta, "theta_gradient"), (psi.phi, "phi_gradient"), (learner.alpha, "alpha_gradient")]
     moved = [(group, name) for group, name in moved if group]
 
@@ -83,7 +84,7 @@ def meta_step(
         _assign(group, mean.clamp(-clamp, clamp) if clamp else mean)
     optimizer.step()
     if any(t.seen for t in told):
-        update_running(learner.network.encoder, [_on(parts.device, t.seen) for t in told])
+        update_running(learner.network, [_on(parts.device, t.seen) for t in told])
 
     # ω, then γ
     homogenizer.update(stats)
@@ -212,12 +213,13 @@ def _assign(group: dict[str, Tensor], flat: Tensor) -> None:
 
 
 def _check_finite(parts: Parts, told: list[Told], sources: Sequence[str], step: int) -> None:
+    lower = "--outer.meta_lr" if parts.config.method.name else "--learner.inner_lr or --outer.meta_lr"
     for each, source in zip(told, sources, strict=True):
         if each.trouble:
             raise parts.ranks.shared(
                 RotogbmlError(
-                    f"the loss of source '{source}' at step {step} is {each.trouble}: lower --learner.inner_lr or "
-                    "--outer.meta_lr; the last checkpoint is kept"
+                    f"the loss of source '{source}' at step {step} is {each.trouble}: lower {lower}; the last "
+                    "checkpoint is kept"
                 )
             )
 

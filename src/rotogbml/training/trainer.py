@@ -255,7 +255,7 @@ class Trainer:
     def _progress(self) -> float:
         """Return the share of training that is done, 0 … 1, by steps or by the clock, whichever is further."""
         c = self.config
-        by_steps = 0.0 if c.steps is None else self.step / c.steps
+        by_steps = 0.0 if c.steps is None else self.step / max(1, c.steps)
         return max(by_steps, 0.0 if c.minutes is None else self.seconds / (60 * c.minutes))
 
     def _tell_solver(self, notes: dict[str, float]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.errors import RotogbmlError
-from rotogbml.learners import Learner, Psi, accuracy
+from rotogbml.learners import Psi, Trainable, accuracy
 from rotogbml.training.ranks import ALONE, Ranks
 
 
@@ -20,7 +20,7 @@ def mean_ci95(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     return float(values.mean()), float(1.96 * values.std() / math.sqrt(len(values)))
 
 
-def accuracies(learner: Learner, psi: Psi, episodes: Iterable[Episode]) -> np.ndarray:
+def accuracies(learner: Trainable, psi: Psi, episodes: Iterable[Episode]) -> np.ndarray:
     """Return the query accuracy of each episode, float64 [episodes], 0 … 1; episodes move to where ψ is.
 
     Raises:
@@ -62,7 +62,7 @@ class Validation:
         """Whether there is anything to validate on."""
         return bool(self.samplers)
 
-    def __call__(self, learner: Learner, psi: Psi, ranks: Ranks = ALONE) -> tuple[float, float, dict[str, float]]:
+    def __call__(self, learner: Trainable, psi: Psi, ranks: Ranks = ALONE) -> tuple[float, float, dict[str, float]]:
         """Return mean accuracy, its 95 % half width, and the mean of each source; processes share the episodes."""
         asked = [(sampler, i) for sampler in self.samplers.values() for i in range(self.each)]
 

@@ -14,6 +14,7 @@ from rotogbml.config import (
     HomogenizerConfig,
     IsiConfig,
     LearnerConfig,
+    MethodConfig,
     OuterConfig,
     RunConfig,
     names,
@@ -61,6 +62,7 @@ def train(
     homogenizer: HomogenizerConfig | None = HomogenizerConfig(),  # noqa: B008
     isi: IsiConfig | None = IsiConfig(),  # noqa: B008
     outer: OuterConfig = OuterConfig(),  # noqa: B008
+    method: MethodConfig = MethodConfig(),  # noqa: B008
     insist: list[str] | None = None,
 ) -> TrainReport:
     """Learn an initialisation from several sources (Algorithm 1 of RotoGBML).
@@ -103,6 +105,7 @@ def train(
         homogenizer: omega and gamma; null (or none) turns both off.
         isi: Invariant self-information; null (or off) turns it off.
         outer: The outer loop.
+        method: A compared method in place of learner, head and homogenizer.
         insist: From Python, dotted names of options (such as "encoder.name") that win over the protocol although they
             are as the default; the command line knows by itself what was typed.
 
@@ -141,6 +144,7 @@ def train(
             allow_missing=allow_missing,
             whole=[] if whole is None else names(whole),
             validate_on=None if validate_on is None else names(validate_on),
+            method=method,
         ),
         insist or (),
     )

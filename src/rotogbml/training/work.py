@@ -18,6 +18,7 @@ from rotogbml.memory import keep_freed_memory, saying_what_to_lower
 from rotogbml.sources.packed import pack_digest
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts, assemble
+from rotogbml.training.compared import trains
 from rotogbml.training.dry_run import dry_run as measure
 from rotogbml.training.place import Place, met, threads_of
 from rotogbml.training.profile import NO_PROFILE, Profile
@@ -69,6 +70,10 @@ def carry_out(job: Job, place: Place) -> TrainReport:
         ranks.together(lambda: _set_threads(job.threads, record, place))
         parts = _in_turn(ranks, lambda: assemble(job.config, device, ranks))
         _check_alike(parts)
+        if job.dry_run and not trains(job.config):
+            raise UsageError(
+                f"{job.config.method.name} trains nothing, so there is nothing to try: leave --dry_run out"
+            )
         if job.dry_run:
             return TrainReport("", 0, measure(parts), None, "")
         with ExitStack() as held:
@@ -150,7 +155,7 @@ def _claim(parts: Parts, folder: RunFolder, resume: str, place: Place) -> None:
     learned = [*parts.learner.network.psi().tensors(), *parts.learner.alpha.values()]
     parameters = sum(p.numel() for p in learned)
     processes = (place.devices, place.nodes)
-    folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type, processes)
+    folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type, processes, parts.size)
 
 
 def _report(trainer: Trainer, folder: RunFolder) -> TrainReport:
@@ -169,6 +174,11 @@ def _announce(parts: Parts, start: int) -> None:
     k = c.episodes.k_shot
     shots = k if isinstance(k, int) else f"{k[0]} to {k[1]}"
     encoder = c.encoder.name if ":" in c.encoder.name else f"{c.encoder.name}-{c.encoder.width}"
+    if not trains(c):
+        print(
+            f"{method_name(c)}, {encoder}, norm {parts.learner.network.encoder.norm}, seed {c.seed}: nothing to train"
+        )
+        return
     print(
         f"{method_name(c)}, {encoder}, {c.episodes.n_way}-way {shots}-shot, "
         f"N = {c.episodes.tasks_per_batch}, norm {parts.learner.network.encoder.norm}, seed {c.seed}: {length}"

@@ -1,0 +1,230 @@
+"""Every compared method from the command line to a row, on drawn characters; stopped and gone on with; refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import rotogbml
+from rotogbml.cli import main
+from rotogbml.evaluation.methods import Spec, load
+from rotogbml.evaluation.work import Test as Fixed
+from rotogbml.method_presets import METHODS, NEEDS_START, SPELT, UNTRAINED
+from rotogbml.methods import list_methods
+from rotogbml.sources.packed import open_pack
+from rotogbml.training import checkpoint
+from rotogbml.training.run import RunFolder, method_name
+
+ROOMS = ("theta", "phi", "alpha", "statistics", "optimizer", "step")
+SCRIPTS = ("arrows", "greek", "lao")
+
+
+@pytest.fixture(scope="module")
+def characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a pack of three writing systems, 16 px, 8 images a character."""
+    out = tmp_path_factory.mktemp("characters") / "pack"
+    return rotogbml.glyphs(out, size=16, images_per_class=8, scripts=SCRIPTS, workers=1)
+
+
+@pytest.fixture(scope="module")
+def options(characters: Path) -> list[str]:
+    return [
+        *("--sources", str(characters), "--holdout", "lao", "--threads", "1", "--encoder.width", "4"),
+        *("--episodes.n_way", "3", "--episodes.n_query", "3", "--episodes.tasks_per_batch", "2"),
+        *("--episodes.augment", "shape-safe", "--outer.validation_episodes", "4", "--outer.log_every", "1"),
+    ]
+
+
+def few(name: str) -> list[str]:
+    """Return what makes a method's own loops short."""
+    fitted = ("baseline", "baseline++", "finetune", "linear-probe", "random-finetuned", "random-frozen")
+    return [
+        *(["--method.test_epochs", "2"] if name in fitted else []),
+        *(["--method.inner_steps", "3"] if name == "mtl" else []),
+        *(["--method.solver", "svm"] if name == "metaoptnet" else []),
+    ]
+
+
+@pytest.fixture(scope="module")
+def first(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of skd-gen0, which others begin with."""
+    out = tmp_path_factory.mktemp("first") / "gen0"
+    assert main(["train", *options, "--method", "skd-gen0", "--steps", "2", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def train(options: list[str], first: Path, tmp_path: Path) -> Callable[..., Path]:
+    def call(name: str, *more: str, steps: int = 2, out: str = "") -> Path:
+        folder = tmp_path / (out or name)
+        start = ["--method.start", str(first)] if name in NEEDS_START else []
+        command = ["train", *options, "--method", name, *few(name), *start, "--steps", str(steps), *more]
+        assert main([*command, "--out", str(folder)]) == 0
+        return folder
+
+    return call
+
+
+def test_every_name_has_a_recipe_and_a_spelling() -> None:
+    assert list_methods() == sorted(METHODS) == sorted(SPELT)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_goes_from_the_command_line_to_a_row(train: Callable[..., Path], name: str) -> None:
+    out = train(name)
+    config = RunFolder(out).read_config()
+    lines = (
+        [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()] if name not in UNTRAINED else []
+    )
+    assert [line["step"] for line in lines if line["kind"] == "train"] == ([] if name in UNTRAINED else [1, 2])
+    assert any(line["kind"] == "val" for line in lines) is (name not in UNTRAINED)
+    results = rotogbml.evaluate([str(out)], episodes=4, workers=1, format="json")
+    row = next(row for row in results.rows.values() if row["run"] == name)
+    assert row["method"].startswith(name)
+    assert row["steps"] == config.steps
+    assert row["sources"] == ([] if name.startswith("random") else ["arrows", "greek"])
+    assert 0 <= row["mean"] <= 1
+    assert row["norm"].startswith("support")
+
+
+@pytest.mark.parametrize("name", ["protonet", "baseline", "relationnet-lft", "skd-gen1", "mtl"])
+def test_stopped_and_gone_on_with_it_ends_the_same_to_the_bit(train: Callable[..., Path], name: str) -> None:
+    norm = ["--encoder.norm", "as-published"] if name != "mtl" else []
+    ends = []
+    for out, lengths in (("whole", [4]), ("halves", [1, 4])):
+        for steps in lengths:
+            folder = train(name, *norm, "--outer.validate_every", "4", steps=steps, out=out)
+        state = checkpoint.load(folder / "checkpoints/last.pt")
+        lines = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"train"' in line]
+        ends.append((checkpoint.digest([state[room] for room in ROOMS]), lines))
+    assert len(ends[0][1]) == 4
+    assert ends[0] == ends[1]
+
+
+def test_two_processes_train_the_same_bits(train: Callable[..., Path]) -> None:
+    ends = []
+    for name, devices in (("one", "1"), ("two", "2")):
+        folder = train("relationnet", "--encoder.norm", "as-published", "--devices", devices, out=name)
+        state = checkpoint.load(folder / "checkpoints/last.pt")
+        ends.append(checkpoint.digest([state[room] for room in ROOMS]))
+    assert ends[0] == ends[1]
+
+
+def test_a_methods_own_configuration_gives_the_same_run(train: Callable[..., Path], tmp_path: Path) -> None:
+    folder = train("protonet", "--method.source", "greek")
+    again = ["train", "--config", str(folder / "config.yaml"), "--threads", "1", "--out", str(tmp_path / "again")]
+    assert main(again) == 0
+    assert (folder / "metrics.jsonl").read_bytes() == (tmp_path / "again/metrics.jsonl").read_bytes()
+    assert yaml.safe_load((folder / "config.yaml").read_text())["method"]["source"] == "greek"
+
+
+def test_single_source_is_trained_on_one_and_the_row_says_it(train: Callable[..., Path]) -> None:
+    folder = train("protonet", "--method.source", "greek")
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {source for line in lines for source in line["sources"]} == {"greek"}
+    rows = rotogbml.evaluate([str(folder)], episodes=4, workers=1, format="json").rows.values()
+    row = next(row for row in rows if row["run"] == "protonet")
+    assert row["method"] == "protonet (single-source greek)"
+    assert row["sources"] == ["greek"]
+
+
+def test_rows_of_a_method_and_a_learner_are_paired_and_reported(
+    train: Callable[..., Path], options: list[str], tmp_path: Path
+) -> None:
+    proto = train("protonet")
+    maml = tmp_path / "maml"
+    plain = ["--homogenizer", "none", "--isi", "off", "--learner.inner_steps", "1"]
+    assert main(["train", *options, *plain, "--steps", "2", "--out", str(maml)]) == 0
+    results = rotogbml.evaluate([str(proto), str(maml)], episodes=4, workers=1, format="json")
+    (pair,) = results.paired.values()
+    assert (pair["a"], pair["b"]) == ("protonet", "maml")
+    assert main(["report", str(proto), str(maml)]) == 0
+    page = (proto / "report.html").read_text(encoding="utf-8")
+    assert "ProtoNet used conv4" in page
+    assert "this is a compared method" in page
+
+
+@pytest.mark.parametrize("norm", ["as-published", "group", "support"])
+def test_features_that_are_kept_give_the_scores_of_whole_episodes(train: Callable[..., Path], norm: str) -> None:
+    folder = train("protonet", "--encoder.norm", norm)
+    source = open_pack(RunFolder(folder).read_config().sources[0])["lao"]
+    method: Any = load(Spec("run", str(folder)), source.size)
+    assert (method.still is None) is (norm == "support")
+    for i in range(2):
+        episode = Fixed(source, "all", 3, 1, 3, 0).episode(i)
+        np.testing.assert_allclose(
+            method.scores(episode).numpy(), method.learner.predict(method.psi, episode).numpy(), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_what_a_start_was_trained_on_counts_as_seen(train: Callable[..., Path], first: Path) -> None:
+    folder = train("frozen-prototype")
+    row = next(iter(rotogbml.evaluate([str(folder)], episodes=4, workers=1, format="json").rows.values()))
+    assert row["method"] == "frozen-prototype (from gen0)"
+    assert row["sources"] == ["arrows", "greek"]
+    with pytest.raises(rotogbml.UsageError, match="would test what it has seen"):
+        rotogbml.evaluate([str(folder)], target=["greek"], split="all", episodes=4, workers=1)
+    assert main(["report", str(folder)]) == 0
+
+
+def test_omega_and_isi_go_with_a_method_when_asked(train: Callable[..., Path]) -> None:
+    folder = train("protonet", "--homogenizer.reweight.beta", "0.5", "--isi.rate", "0.2")
+    assert method_name(RunFolder(folder).read_config()) == "protonet + ω + ISI"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--method", "protonett"], "no method 'protonett' (did you mean 'protonet'?)"),
+        (["--method", "protonet", "--learner", "anil"], "protonet has no inner loop"),
+        (["--method", "protonet", "--head", "zero"], "protonet has a head of its own"),
+        (["--method", "protonet", "--method.loss", "mse"], "--method.loss mse does not go with protonet"),
+        (["--method", "baseline", "--homogenizer.reweight.beta", "1"], "omega weighs tasks, and baseline has none"),
+        (["--method", "protonet", "--homogenizer.rotate.lr", "1"], "gamma turns the features of a learner's tasks"),
+        (["--method", "finetune"], "finetune begins with weights: give --method.start"),
+        (["--method", "protonet", "--method.source", "grek"], "no source 'grek' to train on (did you mean 'greek'?)"),
+        (["--method", "relationnet-lft", "--method.source", "greek"], "does not go with relationnet-lft"),
+        (["--method", "protonet", "--encoder.norm", "per-step"], "per-step has a scale for each inner step"),
+        (["--method", "baseline", "--method.batch_size", "1"], "a minibatch has at least 2 images"),
+        (["--method", "baseline", "--method.test_lr", "0"], "method.test_lr is 0.0: it must be above 0"),
+        (["--method", "random-frozen", "--dry_run"], "random-frozen trains nothing"),
+        (["--method.source", "greek"], "--method.source is of a compared method"),
+        (["--encoder.norm", "as-published"], "norm as-published is for compared methods"),
+        (["--encoder.norm", "moving"], "norm moving is for compared methods"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_in_words(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    assert main(["train", *options, *more, "--steps", "2", "--out", str(tmp_path / "run")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_gen1_begins_with_gen0_alone(
+    train: Callable[..., Path], options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = train("protonet")
+    command = ["train", *options, "--method", "skd-gen1", "--method.start", str(proto), "--out", str(tmp_path / "x")]
+    assert main(command) == 2
+    assert "skd-gen1 learns from a run of skd-gen0 on the same sources" in capsys.readouterr().err
+
+
+def test_a_method_bound_to_its_ways_says_so_and_others_serve_any(
+    train: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert rotogbml.evaluate([str(train("relationnet"))], n_way=4, episodes=2, workers=1, format="json")
+    with pytest.raises(rotogbml.UsageError, match="cannot be tested 4-way"):
+        rotogbml.evaluate([str(train("mtl"))], n_way=4, episodes=2, workers=1)
+
+
+def test_explain_says_that_it_follows_learners(train: Callable[..., Path]) -> None:
+    pytest.importorskip("captum")
+    with pytest.raises(rotogbml.UsageError, match="explain follows learners"):
+        rotogbml.explain([str(train("protonet"))], target=["lao"])

@@ -1,0 +1,110 @@
+"""Closed forms, the dual of the support vector machine, and logistic regression, against independent solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rotogbml.methods import svm
+from rotogbml.methods.logistic import logistic
+from rotogbml.methods.ridge import dual
+
+Create = Callable[..., Any]
+
+
+def support(s: int = 6, n: int = 3, m: int = 5, seed: int = 0, scale: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(s) % n
+    x, q = (torch.randn(rows, m, generator=generator, dtype=torch.float64) * scale for rows in (s, 4))
+    return x + 0.5 * scale * F.one_hot(y, m), y, q
+
+
+def test_the_dual_is_the_primal_by_a_dense_solve() -> None:
+    x, y, q = support()
+    hot = F.one_hot(y, 3).double()
+    for lam in (0.1, 1.0, 50.0):
+        W = torch.linalg.solve(x.T @ x + lam * torch.eye(5, dtype=torch.float64), x.T @ hot)
+        torch.testing.assert_close(q @ x.T @ dual(x, y, 3, lam), q @ W, rtol=1e-10, atol=1e-12)
+
+
+def test_metaoptnets_ridge_is_the_minimum_of_its_dual_and_twice_r2d2s(create: Create) -> None:
+    x, y, q = support()
+    method = create("metaoptnet")
+    scores = method.scores(method.network.psi(), x, y, q, 3, 0)
+    K, hot = x @ x.T, F.one_hot(y, 3).double()
+    a = torch.zeros_like(hot)
+    for _ in range(4000):  # ½ aᵀ(K + 50 I)a − 2 yᵀa by its gradient
+        a = a - 0.01 * (K @ a + 50 * a - 2 * hot)
+    torch.testing.assert_close(scores.detach(), q @ x.T @ a, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(scores.detach(), 2 * q @ x.T @ dual(x, y, 3, 50.0))
+
+
+@pytest.mark.parametrize(("name", "options"), [("r2d2", {}), ("metaoptnet", {}), ("metaoptnet", {"solver": "svm"})])
+def test_gradients_by_finite_differences(create: Create, name: str, options: dict[str, str]) -> None:
+    method = create(name, method=options)
+    x, y, q = support()
+    names = list(method.network.psi().phi)
+    phi = [method.network.psi().phi[each].detach().clone().requires_grad_() for each in names]
+
+    def loss(x: Tensor, q: Tensor, *phi: Tensor) -> Tensor:
+        psi = method.network.psi()._replace(phi=dict(zip(names, phi, strict=True)))
+        return F.cross_entropy(method.scores(psi, x, y, q, 3, 0), torch.tensor([0, 1, 2, 0]))
+
+    assert torch.autograd.gradcheck(loss, (x.requires_grad_(), q.requires_grad_(), *phi), eps=1e-6, atol=1e-7)
+
+
+def projected(v: Tensor, most: Tensor) -> Tensor:
+    """Return the nearest point to each row with sum 0 and no number above ``most``, by bisection."""
+    low, high = v.min(1).values - 1, (v - most).max(1).values + v.abs().max() + 1
+    for _ in range(200):
+        middle = (low + high) / 2
+        total = torch.minimum(v - middle[:, None], most).sum(1)
+        low, high = torch.where(total > 0, middle, low), torch.where(total > 0, high, middle)
+    return torch.minimum(v - middle[:, None], most)
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize(("s", "n", "scale"), [(6, 3, 1.0), (10, 5, 0.1), (15, 5, 1.0), (5, 5, 10.0)])
+def test_the_svms_dual_is_what_projected_gradient_finds(s: int, n: int, scale: float, seed: int) -> None:
+    x, y, _ = support(s, n, 8, seed, scale)
+    K, hot = x @ x.T, F.one_hot(y, n).double()
+    found = svm.solve(K, hot)
+    assert found.gap < svm.TOLERANCE
+    length = float(torch.linalg.eigvalsh(K).max()) + 1
+    a = before = torch.zeros_like(hot)
+    theta = 1.0
+    for _ in range(20000):  # Nesterov's, begun anew where it goes up
+        after = projected(a - ((K + torch.eye(s)) @ a - hot) / length, 0.1 * hot)
+        if float(((a - after) * (after - before)).sum()) > 0:
+            theta = 1.0
+        faster = (1 + (1 + 4 * theta**2) ** 0.5) / 2
+        a = after + (theta - 1) / faster * (after - before)
+        if float((after - before).abs().max()) < 1e-14:
+            break
+        before, theta = after, faster
+    torch.testing.assert_close(found.alpha, before, rtol=0, atol=1e-8)
+
+
+def test_a_dual_that_is_cut_short_says_its_gap(create: Create, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setattr(svm, "MOST", 2)
+    method = create("metaoptnet", method={"solver": "svm"})
+    x, y, q = support()
+    method.scores(method.network.psi(), x, y, q, 3, 0)
+    assert method.notes()["svm_gap"] > svm.TOLERANCE
+    assert "stopped at a gap of" in caplog.text
+    assert "--method.solver ridge" in caplog.text
+
+
+@pytest.mark.parametrize("s", [3, 6, 15])
+def test_logistic_regression_is_at_its_optimum(s: int) -> None:
+    x, y, _ = support(s, 3, 8)
+    x = F.normalize(x, dim=1)
+    W, b = (t.requires_grad_() for t in logistic(x, y, 3))
+    value = W.square().sum() / 2 + F.cross_entropy(x @ W.T + b, y, reduction="sum")
+    for g in torch.autograd.grad(value, [W, b]):
+        assert float(g.abs().max()) < 1e-7

@@ -1,0 +1,80 @@
+"""Weights to begin with: what is taken, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rotogbml.encoders import create_encoder
+from rotogbml.errors import UsageError
+from rotogbml.methods import load_start
+
+
+def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    head, body = {"__metadata__": {"format": "pt"}}, b""
+    for name, t in tensors.items():
+        raw = t.detach().numpy().astype(np.float32).tobytes()
+        head[name] = {"dtype": "F32", "shape": list(t.shape), "data_offsets": [len(body), len(body) + len(raw)]}  # type: ignore[dict-item]
+        body += raw
+    told = json.dumps(head).encode()
+    path.write_bytes(len(told).to_bytes(8, "little") + told + body)
+
+
+@pytest.mark.parametrize("kind", ["state_dict", "nested", "prefixed", "safetensors"])
+def test_weights_are_taken_to_the_bit(tmp_path: Path, kind: str) -> None:
+    given, mine = (create_encoder("conv4", 20, 4, "moving") for _ in range(2))
+    state = {name: t.detach() + 0.5 for name, t in [*given.named_parameters(), *given.named_buffers()]}
+    path = tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pt")
+    if kind == "safetensors":
+        write_safetensors(path, state)
+    elif kind == "nested":
+        torch.save({"state_dict": state, "epoch": 3}, path)
+    else:
+        prefix = "encoder." if kind == "prefixed" else ""
+        torch.save({prefix + name: t for name, t in state.items()} | {"head.weight": torch.zeros(2)}, path)
+    load_start(mine, str(path))
+    for name, t in [*mine.named_parameters(), *mine.named_buffers()]:
+        assert torch.equal(t, state[name]), name
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (print, ("this must never run",))
+
+
+def test_what_cannot_be_taken_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = create_encoder("conv4", 20, 4)
+    wide, narrow = create_encoder("conv4", 20, 8), dict(mine.named_parameters())
+    torch.save(dict(wide.named_parameters()), tmp_path / "wide.pt")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
+    torch.save({"a": Evil()}, tmp_path / "pickle.pt")
+    torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    (tmp_path / "noise.pt").write_bytes(b"noise")
+    write_safetensors(tmp_path / "cut.safetensors", narrow)
+    whole = (tmp_path / "cut.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-8])
+    (tmp_path / "long.safetensors").write_bytes((1 << 60).to_bytes(8, "little") + whole[8:])
+    (tmp_path / "folder").mkdir()
+    for start, said in {
+        "wide.pt": "'blocks.0.weight' is [8] in",
+        "other.pt": "lacks 'blocks.0.weight' (it has a …)",
+        "pickle.pt": "may run code",
+        "list.pt": "holds a list",
+        "noise.pt": "cannot be read as weights",
+        "cut.safetensors": "no sound safetensors file",
+        "long.safetensors": "no sound safetensors file",
+        "folder": "no run folder",
+        "absent.pt": "no weights at",
+    }.items():
+        with pytest.raises(UsageError) as error:
+            load_start(mine, str(tmp_path / start))
+        assert said in str(error.value), start
+    assert "never run" not in capsys.readouterr().out
+    for start, said in (("hub:a", "names no file on a hub"), ("hub:a/b/c.pt", "needs huggingface_hub")):
+        with pytest.raises(UsageError) as error:
+            load_start(mine, start)
+        assert said in str(error.value)
