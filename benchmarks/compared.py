@@ -57,7 +57,7 @@ def made(name: str, **options: Any) -> Any:
         "default",
         "strong",
         EpisodeConfig(n_way=WAY),
-        EncoderConfig(width=4),
+        EncoderConfig(width=4, norm="support"),
         LearnerConfig(),
         HomogenizerConfig(),
         IsiConfig(),

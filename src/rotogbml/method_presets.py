@@ -71,7 +71,7 @@ OPTIONS: dict[str, Option] = {
 OWN: dict[str, dict[str, Own]] = {}
 """A method's own value of an option that all have."""
 
-NORM = Own("support", "The support's statistics: a query depends on no other query.")
+NORM = Own("group", "Each image by itself: no query depends on another; ProtoNet learns far quicker than by support.")
 """``encoder.norm`` of every method where none is given."""
 
 

@@ -42,7 +42,7 @@ def configure() -> Callable[..., RunConfig]:
             preset="default",
             shift="strong",
             episodes=EpisodeConfig(n_way=N_WAY, n_query=3, tasks_per_batch=2),
-            encoder=EncoderConfig(width=4),
+            encoder=EncoderConfig(width=4, norm="support"),
             learner=LearnerConfig(),
             homogenizer=HomogenizerConfig(),
             isi=IsiConfig(),

@@ -90,7 +90,7 @@ def test_every_method_goes_from_the_command_line_to_a_row(train: Callable[..., P
     assert row["steps"] == config.steps
     assert row["sources"] == ([] if name.startswith("random") else ["arrows", "greek"])
     assert 0 <= row["mean"] <= 1
-    assert row["norm"].startswith("support")
+    assert row["norm"].startswith("group")
 
 
 @pytest.mark.parametrize("name", ["baseline", "relationnet-lft", "skd-gen1"])

@@ -114,4 +114,4 @@ def test_pairs_of_an_episode_are_judged_together_as_published_and_alone_by_defau
         psi = method.network.psi()
         equal = torch.allclose(method.predict(psi, task)[:1], method.predict(psi, one), rtol=1e-6)
         assert equal is alone
-        assert method.norm == ("support, of pairs layer" if alone else "moving, of pairs batch")
+        assert method.norm == ("group, of pairs layer" if alone else "moving, of pairs batch")
