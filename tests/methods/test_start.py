@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +48,10 @@ class Evil:
         return (print, ("this must never run",))
 
 
-def test_what_cannot_be_taken_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_taken_is_refused_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)  # absent, whether it is installed or not
     mine = create_encoder("conv4", 20, 4)
     wide, narrow = create_encoder("conv4", 20, 8), dict(mine.named_parameters())
     torch.save(dict(wide.named_parameters()), tmp_path / "wide.pt")
@@ -78,3 +83,21 @@ def test_what_cannot_be_taken_is_refused_in_words(tmp_path: Path, capsys: pytest
         with pytest.raises(UsageError) as error:
             load_start(mine, start)
         assert said in str(error.value)
+
+
+def test_a_name_on_a_hub_is_fetched_by_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, mine = (create_encoder("conv4", 20, 4) for _ in range(2))
+    with torch.no_grad():
+        for p in given.parameters():
+            p.add_(0.5)
+    torch.save(dict(given.named_parameters()), tmp_path / "w.pt")
+    asked: list[tuple[str, str]] = []
+
+    def download(repository: str, file: str) -> str:
+        asked.append((repository, file))
+        return str(tmp_path / "w.pt")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", types.SimpleNamespace(hf_hub_download=download))
+    load_start(mine, "hub:someone/some-encoder/weights/conv4.pt")
+    assert asked == [("someone/some-encoder", "weights/conv4.pt")]
+    assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), given.parameters(), strict=True))

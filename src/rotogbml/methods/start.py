@@ -6,6 +6,7 @@ Files hold tensors by the encoder's own names, with or without ``encoder.`` befo
 
 from __future__ import annotations
 
+import importlib
 import json
 import pickle
 import zipfile
@@ -139,10 +140,10 @@ def _from_hub(start: str) -> Path:
     if not (owner and name and file):
         raise UsageError(f"'{start}' names no file on a hub: give {HUB}OWNER/NAME/FILE")
     try:
-        from huggingface_hub import hf_hub_download  # ty: ignore[import-not-found]
+        hub = importlib.import_module("huggingface_hub")
     except ImportError as error:
         raise UsageError(f"{start} needs huggingface_hub: pip install huggingface_hub, or give a file") from error
     try:
-        return Path(hf_hub_download(f"{owner}/{name}", file))
+        return Path(hub.hf_hub_download(f"{owner}/{name}", file))
     except Exception as error:  # whatever the network and the hub say
         raise UsageError(f"{start} cannot be fetched ({type(error).__name__}): give a local file") from error
