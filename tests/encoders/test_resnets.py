@@ -36,7 +36,7 @@ def images(n: int, size: int) -> Tensor:
 
 def count(name: str, w: int, sets: int = 1) -> int:
     """Sum filters, and two numbers a channel for each norm, from the published tables."""
-    if name == "conv4":
+    if name in ("conv4", "conv4-np"):
         return 9 * (3 * w + 3 * w * w) + 4 * 2 * w * sets
     if name == "resnet12":
         channels = [3, w, 5 * w // 2, 5 * w, 10 * w]
@@ -67,6 +67,7 @@ def test_the_number_of_parameters_is_the_formulas(name: str, width: int, norm: s
 def test_the_published_sizes() -> None:
     published = {  # resnet18: torchvision's 11,689,512 less its classifier's 513,000
         "conv4": (112_832, 1600),
+        "conv4-np": (112_832, 64 * 19 * 19),
         "resnet10": (4_905_792, 512),
         "resnet10-small": (4_898_112, 512),
         "resnet12": (12_424_320, 640),

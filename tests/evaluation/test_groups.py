@@ -32,7 +32,7 @@ def patients(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_rows_say_what_was_done_with_groups(
     runs: dict[str, str], patients: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = evaluate(runs["plain"], sources=[str(patients)], format="text")
+    kept = evaluate(runs["plain"], sources=[str(patients)], format="markdown")
     assert "hidden (groups apart)" in capsys.readouterr().out
     both = evaluate(runs["plain"], sources=[str(patients)], respect_groups=False, format="markdown")
     assert "hidden (groups ignored)" in capsys.readouterr().out

@@ -147,7 +147,7 @@ def test_cells_that_fail_are_named_and_the_others_are_done(
     out = tmp_path / "study"
     assert main(["study", plan, "--sources", str(pack), "--out", str(out)]) == 1
     printed = capsys.readouterr()
-    assert "FAILED maml/bad/alpha-1shot-seed0: its process ended with 1: rotogbml: " in printed.out
+    assert "FAILED maml/bad/alpha-1shot-seed0: its process ended with 2: rotogbml: " in printed.out
     assert "inner_lr" in printed.err
     assert [json.loads(line)["setting"] for line in (out / FILE).read_text().splitlines()] == ["plain"]
 
