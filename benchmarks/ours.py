@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -41,6 +42,11 @@ class Ours:
             assert isinstance(module, nn.Module)
             module.to(dtype)
         self.steps = 0
+
+    def to(self, device: torch.device) -> None:
+        """Move the network; its optimizer, which has taken no step yet, goes along."""
+        self.variant.parts.learner.to(device)
+        self.variant.parts = replace(self.variant.parts, device=device)
 
     def step(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Take one step; return what the solver notes."""

@@ -25,6 +25,10 @@ class Peer:
         self.work, self.model = work, Model(work, dtype)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=META_LR)
 
+    def to(self, device: torch.device) -> None:
+        """Move the network; its optimizer, which has taken no step yet, goes along."""
+        self.model.to(device)
+
     def step(self, episodes: Sequence[Episode]) -> dict[str, float]:
         """Take one step; return nothing worth noting."""
         self.optimizer.zero_grad()

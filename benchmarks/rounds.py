@@ -22,10 +22,11 @@ class Runner:
         name: the row's.
         row: the row.
         threads: of its one process; None leaves torch's default.
+        device: where it computes.
     """
 
-    def __init__(self, work: Work, name: str, row: Row, threads: int | None = None) -> None:
-        self.work, self.name, self.row = work, name, row
+    def __init__(self, work: Work, name: str, row: Row, threads: int | None = None, device: str = "cpu") -> None:
+        self.work, self.name, self.row, self.device = work, name, row, device
         self.shares: list[list[int] | None] = [None]
         self.threads = threads
         if row.processes > 1:
@@ -37,7 +38,7 @@ class Runner:
 
     def start(self) -> None:
         """Start the processes, without waiting until they are ready."""
-        self.workers = [Worker(self.work, self.name, share, self.threads) for share in self.shares]
+        self.workers = [Worker(self.work, self.name, share, self.threads, self.device) for share in self.shares]
 
     def step(self, i: int) -> dict[str, Any]:
         """Take step i and return what it took: the clock until the last process is done, the sum of all else."""
@@ -75,6 +76,7 @@ def measure(
     threads: int | None = None,
     clock: str = "seconds",
     lean: bool = False,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Return rows and what was skipped, and why.
 
@@ -88,6 +90,7 @@ def measure(
         threads: of a row's one process; None leaves torch's default.
         clock: what counts as time: ``seconds``, or ``cpu`` for processor time, where a machine has other work too.
         lean: ways that keep their memory live for one round only, so that theirs is not held all at once.
+        device: ``cpu``, or ``cuda``, where ways of several processes are left out: they would share one GPU.
     """
     runners: dict[str, Runner] = {}
     skipped: dict[str, str] = {}
@@ -109,10 +112,13 @@ def measure(
         for name, row in rows(work).items():
             if only is not None and name not in only:
                 continue
+            if row.processes > 1 and device == "cuda":
+                leave_out(name, "its processes would share one GPU")
+                continue
             if row.missing():
                 leave_out(name, row.missing())
                 continue
-            runners[name] = Runner(work, name, row, threads)
+            runners[name] = Runner(work, name, row, threads, device)
         lasting = [runner for runner in runners.values() if not (lean and runner.row.keeps)]
         for runner in lasting:
             runner.start()  # all load at once

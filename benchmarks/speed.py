@@ -10,6 +10,7 @@
 What was measured is written after each part: ``--resume`` goes on after one that was stopped, ``--only`` measures a
 part anew. ``--quick`` takes two minutes and shows less. Two threads that share a core with something else wait for each
 other, and their times say nothing: on a machine that has other work, ``--busy`` takes one thread and processor time.
+``--accelerator cuda`` takes the steps on a GPU and writes speed-cuda.json.
 Writes ``benchmarks/results/speed.json``; ``python docs/speed_page.py`` makes docs/speed.md of it.
 """
 
@@ -78,17 +79,21 @@ class Speed:
         busy: one thread, processor time.
         rounds: so many of each work; None: as ``ROUNDS`` or ``QUICK`` has it.
         keep: whether what is there already is kept.
+        device: ``cpu``, or ``cuda``: the works alone, since all else is about the processor.
     """
 
-    def __init__(self, path: Path, quick: bool, busy: bool, rounds: int | None, keep: bool) -> None:
+    def __init__(
+        self, path: Path, quick: bool, busy: bool, rounds: int | None, keep: bool, device: str = "cpu"
+    ) -> None:
         self.path, self.quick, self.busy, self.rounds = path, quick, busy, rounds
         there = json.loads(path.read_text(encoding="utf-8")) if keep and path.exists() else {}
-        now = conditions(busy)
+        now = conditions(busy, device)
         before = there.get("conditions", now)["clock"]
         if before != now["clock"]:
             raise SystemExit(f"{path} was measured by {before}: measure all anew, or give --busy as it had it")
         self.record: dict[str, Any] = there | {"conditions": now}
         self.how: dict[str, Any] = {"threads": 1, "clock": "cpu"} if busy else {}
+        self.device = device
 
     def parts(self) -> dict[str, Callable[[], None]]:
         """Return what is to be measured, by name, in its order."""
@@ -100,6 +105,8 @@ class Speed:
         }
         for name, rounds in (QUICK if self.quick else ROUNDS).items():
             parts[name] = lambda name=name, rounds=rounds: self.work(name, self.rounds or rounds)
+        if self.device == "cuda":
+            return {name: take for name, take in parts.items() if name != "peak"}
         rounds = self.rounds or (1 if self.quick else 3)
         parts["growth"] = lambda: self.put("growth", growth.grow(rounds, say, self.quick, **self.how))
         if not self.quick:
@@ -116,7 +123,7 @@ class Speed:
         work = WORKS[name]
         few = FEW if name.startswith("W4") or (self.quick and name == "W1") else None
         load = os.getloadavg()[0]
-        found = measure(work, rounds, say, few, lean=name in HEAVY, **self.how)
+        found = measure(work, rounds, say, few, lean=name in HEAVY, device=self.device, **self.how)
         found |= {"said": work.said(), "flops": count_flops(work, PLAIN), "load": load}
         self.record.setdefault("works", {})[name] = found
         say("\n" + work_table(self.record, name) + "\n")
@@ -133,9 +140,10 @@ class Speed:
         partial.replace(self.path)
 
 
-def conditions(busy: bool) -> dict[str, Any]:
+def conditions(busy: bool, device: str = "cpu") -> dict[str, Any]:
     """Return what the numbers hold for."""
-    return {
+    gpu = {"gpu": torch.cuda.get_device_name()} if device == "cuda" else {}
+    return gpu | {
         "processor": processor(),
         "cores": os.cpu_count(),
         "torch": torch.__version__,
@@ -162,9 +170,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="so many of each work")
     parser.add_argument("--only", nargs="+", metavar="PART", help="measure these parts anew, keep the others")
     parser.add_argument("--resume", action="store_true", help="keep what an earlier one measured, do the rest")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu", help="where the steps are taken")
     given = parser.parse_args()
-    path = RESULTS / ("speed-quick.json" if given.quick else "speed.json")
-    speed = Speed(path, given.quick, given.busy, given.rounds, keep=given.resume or bool(given.only))
+    if given.accelerator == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("accelerator is cuda, but torch sees no such GPU here: leave --accelerator out")
+    name = "speed" + "-cuda" * (given.accelerator == "cuda") + "-quick" * given.quick
+    path = RESULTS / f"{name}.json"
+    keep = given.resume or bool(given.only)
+    speed = Speed(path, given.quick, given.busy, given.rounds, keep, given.accelerator)
     parts = speed.parts()
     for name in given.only or []:
         if name not in parts:

@@ -28,6 +28,10 @@ class Way(Protocol):
         """Return the meta-gradient of the last step, by name."""
         ...
 
+    def to(self, device: torch.device) -> None:
+        """Move what it has to a device, before its first step."""
+        ...
+
 
 @dataclass(frozen=True)
 class Row:

@@ -38,11 +38,19 @@ class Worker:
         way: a name of ``ways.rows``.
         tasks: which of the N tasks it takes; None: all.
         threads: None leaves torch's default, all cores.
+        device: ``cpu`` or ``cuda``, where memory is the GPU's.
 
     What is asked raises WorkerError where the way could not be built, or a step of it failed or took too long.
     """
 
-    def __init__(self, work: Work, way: str, tasks: Sequence[int] | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        work: Work,
+        way: str,
+        tasks: Sequence[int] | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+    ) -> None:
         environment = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
         environment["PYTHONPATH"] = os.pathsep.join(
             [str(ROOT), str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -61,7 +69,7 @@ class Worker:
         threading.Thread(target=self._listen, daemon=True).start()
         listed = None if tasks is None else list(tasks)
         self.base: dict[str, Any] = {}
-        self.send({"work": work.to_json(), "way": way, "tasks": listed, "threads": threads})
+        self.send({"work": work.to_json(), "way": way, "tasks": listed, "threads": threads, "device": device})
 
     def ready(self) -> Self:
         """Wait until the way is built, and return itself."""
@@ -142,15 +150,26 @@ def serve() -> None:
         keep_freed_memory()
     mine = work if tasks is None else replace(work, tasks=len(tasks))
     way = row.make(mine, torch.float32)
-    tell({"threads": torch.get_num_threads(), "base_mb": _status("VmRSS")})
+    device = torch.device(setting["device"])
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        # As ``rotogbml train`` has it, for all ways alike: float32 means float32.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    way.to(device)
+    tell({"threads": torch.get_num_threads(), "base_mb": 0.0 if on_gpu else _status("VmRSS")})
     for message in asked:
         if message.get("count"):
-            tell({"flops": _count(way, minibatch(work, 0, [0]))})
+            tell({"flops": _count(way, [e.to(device) for e in minibatch(work, 0, [0])])})
             continue
-        episodes = minibatch(work, message["step"], message.get("tasks", tasks))
+        episodes = [e.to(device) for e in minibatch(work, message["step"], message.get("tasks", tasks))]
         _peak_begins_anew()
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.synchronize()
         before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
         notes = way.step(episodes)
+        if on_gpu:
+            torch.cuda.synchronize()
         seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
         tell(
             {
@@ -158,7 +177,7 @@ def serve() -> None:
                 "cpu": after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime,
                 "system": after.ru_stime - before.ru_stime,
                 "faults": after.ru_minflt - before.ru_minflt,
-                "peak_mb": _status("VmHWM"),
+                "peak_mb": torch.cuda.max_memory_allocated() / 1e6 if on_gpu else _status("VmHWM"),
                 "notes": notes,
             }
         )

@@ -9,7 +9,7 @@ from benchmarks.tables import work_table
 from benchmarks.work import WORKS
 from benchmarks.worker import Worker, WorkerError
 
-from benchmarks import growth, rounds, targets, ways
+from benchmarks import growth, rounds, speed, targets, ways
 
 TINY = replace(WORKS["W1"], width=3, size=24, n_query=2, tasks=2, steps=1)
 
@@ -52,3 +52,17 @@ def test_targets_are_met_or_missed_by_what_was_measured() -> None:
     assert "| ISI, 2 layers | step without | ≤ 15 % | 20.00 % | 18.00–30.00 | **missed** |" in table
     assert "| W2 | plain loop | ≥ 3 × | | | not measured |" in table
     assert "not measured by `python -m benchmarks.step`" in table
+
+
+def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["speed", "--accelerator", "cuda"])
+    with pytest.raises(SystemExit, match="accelerator is cuda, but torch sees no such GPU"):
+        speed.main()
+
+
+def test_ways_of_several_processes_do_not_share_a_gpu() -> None:
+    said: list[str] = []
+    found = rounds.measure(TINY, 1, said.append, [ways.PAIR], device="cuda")
+    assert found["rows"] == {}
+    assert found["skipped"] == {ways.PAIR: "its processes would share one GPU"}
