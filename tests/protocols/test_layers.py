@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from rotogbml.cli import main
-from rotogbml.config import EncoderConfig, EpisodeConfig, HomogenizerConfig, ReweightConfig, RunConfig
+from rotogbml.config import EncoderConfig, EpisodeConfig, HomogenizerConfig, MethodConfig, ReweightConfig, RunConfig
 from rotogbml.errors import UsageError
 from rotogbml.options import typed_names
 from rotogbml.presets import PRESETS
@@ -132,6 +132,14 @@ def test_beta_is_not_set_where_there_is_no_omega(
 ) -> None:
     c = resolve(apply(given(nine, protocol="strong", target="cars", homogenizer=homogenizer)))
     assert c.homogenizer is None or c.homogenizer.reweight is None
+
+
+def test_a_compared_method_gets_no_omega_from_a_protocol(nine: Path, given: Given) -> None:
+    """The protocol's β would count as an option of RotoGBML, and turn it on beside the method."""
+    config = given(nine, protocol="strong", target="cars", method=MethodConfig("protonet"))
+    resolved = resolve(apply(config))
+    assert resolved.homogenizer is None
+    assert resolved.encoder.name == "resnet10"
 
 
 def test_the_shift_of_a_protocol_agrees_with_the_presets() -> None:

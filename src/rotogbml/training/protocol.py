@@ -219,8 +219,14 @@ def _is_given(config: RunConfig, name: str, insist: Collection[str]) -> bool:
         return True
     if name == _BETA:
         h = config.homogenizer
-        # A rival takes the place of ω; where it is off there is nothing to set.
-        return h is None or h.reweight is None or h.combine is not None or h.reweight.beta is not None
+        # A compared method stands in place of RotoGBML, a rival in place of ω; where ω is off there is nothing to set.
+        return (
+            config.method.name is not None
+            or h is None
+            or h.reweight is None
+            or h.combine is not None
+            or h.reweight.beta is not None
+        )
     value = _get(config, name)
     return value is not None and value != _default(config, name)
 
