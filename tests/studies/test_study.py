@@ -97,7 +97,7 @@ def test_the_table_lives_in_one_file(
     (tmp_path / FILE).write_text((whole / FILE).read_text())
     assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "cells").exists()
-    assert main(["study", "status", plan, "--out", str(tmp_path)]) == 0
+    assert main(["study", "status", plan, "--out", str(tmp_path / FILE)]) == 0
     assert "4 steps: 2 of 2 cells done (2 settings)" in capsys.readouterr().out
     said = table(capsys, plan, tmp_path / FILE, "markdown")
     assert "4 steps, 2-way 1-shot, 6 queries, checkpoint averaged, norm batch, 8 episodes a training" in said

@@ -115,14 +115,14 @@ def status(plan: str, out: str | None = None) -> None:
 
     Args:
         plan: As it was given to ``rotogbml study``.
-        out: Folder of the study; runs/study/PLAN where not given.
+        out: Folder of the study, or its results.jsonl; runs/study/PLAN where not given.
 
     Raises:
         UsageError: there is no such plan.
         RotogbmlError: the results cannot be read.
     """
     declared, folder = _declared(plan, out)
-    ledger = Ledger(declared, folder / FILE)
+    ledger = Ledger(declared, folder if folder.is_file() else folder / FILE)
     print(f"{declared.name}: {declared.about}".rstrip(": "))
     begun = rungs(ledger)
     for number, rung in enumerate(declared.rungs):
