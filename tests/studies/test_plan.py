@@ -109,6 +109,7 @@ def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatc
             ]
             assert cli.main(said) == 0, cell
     assert len(seen) == len(asked)
+    assert all(config.outer.average for config in seen) or "averaged" not in plan.test.checkpoints
     # No two settings are the same run.
     assert len({repr(config) for config in seen}) == len(seen)
 
