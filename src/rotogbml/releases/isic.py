@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files
@@ -130,20 +131,14 @@ RELEASE = Release(
     traps=_TRAPS,
     groups="lesion",
 )
-HAM10000 = Release(
+HAM10000 = replace(  # the same images, as they were first published
+    RELEASE,
     name="ham10000",
     title="HAM10000",
     publisher="Harvard Dataverse (Tschandl et al.)",
-    terms=_TERMS,
-    classes=7,
-    images=10015,
     layout="HAM10000_images_part_{1,2}/*.jpg and HAM10000_metadata.csv",
     takes="all images of all classes, to test on",
     marks=("HAM10000_metadata*", "*GroundTruth*"),
-    folders=WORDS,
     read=read_ham,
-    splits={"test-only": test_only},
     per_class=COUNTS,
-    traps=_TRAPS,
-    groups="lesion",
 )

@@ -64,6 +64,11 @@ class Ledger:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
+    @property
+    def seconds(self) -> float:
+        """What all that is done took, of one core each."""
+        return sum(outcome["seconds"] for outcome in self.done.values())
+
     def lacks(self, cells: Iterable[Cell], budget: Budget) -> list[Cell]:
         """Return the cells that are not done, in their order."""
         return [cell for cell in cells if (cell, budget) not in self.done]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from rotogbml.children import environment, python
 from rotogbml.errors import UsageError
-from rotogbml.studies.cell import OUTCOME, Work
+from rotogbml.studies.cell import OUTCOME, Work, carry_out
 from rotogbml.studies.ledger import Outcome
 
 Found = tuple[Work, Outcome | str]
@@ -133,8 +133,6 @@ class Cluster:
 
     def run(self, works: Sequence[Work]) -> Iterator[Found]:
         """Submit all of them as one array and yield each as it ends."""
-        from rotogbml.studies.cell import carry_out
-
         for work in works:
             work.folder.mkdir(parents=True, exist_ok=True)
         waiting = list(zip(works, self.executor.map_array(carry_out, works), strict=True))

@@ -87,14 +87,14 @@ def study(
     else:
         _refuse_options(plan, targets, learner, steps, minutes, k_shot, episodes, n_query, options)
         declared = read_plan(plan)
-    folder = _folder(plan if is_published(plan) else declared.name, out)
+    folder = _folder(declared.name, out)
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}: give at least 1, or leave it out")
     sources = [source if source == "glyphs" else str(Path(source).resolve()) for source in sources]
     _check_targets(declared, sources)
     make_folder(folder)
-    write_atomic(folder / PLAN, written(declared))
     with locked(folder, f"carrying out a study in {folder}"):
+        write_atomic(folder / PLAN, written(declared))
         ledger = Ledger(declared, folder / FILE)
         if ledger.stale:
             print(f"{ledger.stale} outcomes in {folder / FILE} are of other plans or words: kept, not counted")
@@ -121,8 +121,8 @@ def status(plan: str, out: str | None = None) -> None:
         UsageError: there is no such plan.
         RotogbmlError: the results cannot be read.
     """
-    declared, folder = _declared(plan, out)
-    ledger = Ledger(declared, folder if folder.is_file() else folder / FILE)
+    ledger = _opened(plan, out)
+    declared = ledger.plan
     print(f"{declared.name}: {declared.about}".rstrip(": "))
     begun = rungs(ledger)
     for number, rung in enumerate(declared.rungs):
@@ -133,8 +133,9 @@ def status(plan: str, out: str | None = None) -> None:
         cells = list(declared.cells(rung, settings))
         left = len(ledger.lacks(cells, rung.budget))
         print(f"  {rung.budget}: {len(cells) - left} of {len(cells)} cells done ({len(settings)} settings)")
-    used = sum(outcome["seconds"] for outcome in ledger.done.values())
-    print(f"processor time of the cells: {clock(used)}; left at this pace, for one core: {clock(_left(ledger))}")
+    print(
+        f"processor time of the cells: {clock(ledger.seconds)}; left at this pace, for one core: {clock(_left(ledger))}"
+    )
 
 
 def table(plan: str, out: str | None = None, format: Format = "text") -> None:
@@ -149,14 +150,13 @@ def table(plan: str, out: str | None = None, format: Format = "text") -> None:
         UsageError: there is no such plan, or nothing of it is done there.
         RotogbmlError: the results cannot be read.
     """
-    declared, place = _declared(plan, out)
-    ledger = Ledger(declared, place if place.is_file() else place / FILE)
+    ledger = _opened(plan, out)
     if not ledger.done:
-        raise UsageError(f"{place} holds no outcome of plan {declared.name}: begin with 'rotogbml study {plan}'")
-    print(render(declared, study_rows(ledger), format), end="")
+        name = ledger.plan.name
+        raise UsageError(f"{ledger.path} holds no outcome of plan {name}: begin with 'rotogbml study {plan}'")
+    print(render(ledger.plan, study_rows(ledger), format), end="")
     if format in ("text", "markdown"):
-        used = sum(outcome["seconds"] for outcome in ledger.done.values())
-        print(f"\n{len(ledger.done)} cells, {clock(used)} on one core each.")
+        print(f"\n{len(ledger.done)} cells, {clock(ledger.seconds)} on one core each.")
 
 
 # From Python as on the command line: ``rotogbml.study.status(...)``, ``rotogbml.study.table(...)``.
@@ -167,16 +167,19 @@ def _folder(name: str, out: str | None) -> Path:
     return RUNS / name if out is None else Path(out)
 
 
-def _declared(plan: str, out: str | None) -> tuple[Plan, Path]:
-    """Return the plan of a study that has begun, and its place."""
-    if not is_published(plan):
-        declared = read_plan(plan)
-        return declared, _folder(declared.name, out)
-    place = _folder(plan, out)
-    kept = (place.parent if place.is_file() else place) / PLAN
-    if not kept.is_file():
-        raise UsageError(f"{place} holds no study of {plan} ({PLAN} is missing): begin with 'rotogbml study {plan}'")
-    return replace(read_plan(str(kept)), name=plan), place
+def _opened(plan: str, out: str | None) -> Ledger:
+    """Return the outcomes of a study, from its folder or its results.jsonl; a protocol's plan is the folder's."""
+    declared = None if is_published(plan) else read_plan(plan)
+    place = _folder(plan if declared is None else declared.name, out)
+    file = place if place.is_file() else place / FILE
+    if declared is None:
+        kept = file.parent / PLAN
+        if not kept.is_file():
+            raise UsageError(
+                f"{place} holds no study of {plan} ({PLAN} is missing): begin with 'rotogbml study {plan}'"
+            )
+        declared = replace(read_plan(str(kept)), name=plan)
+    return Ledger(declared, file)
 
 
 def _refuse_options(plan: str, *given: object) -> None:
