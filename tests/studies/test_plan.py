@@ -41,6 +41,13 @@ def test_a_plan_is_a_grid_with_seeds_outermost(tmp_path: Path) -> None:
     ]
 
 
+def test_a_rung_may_take_a_part_of_the_grid(tmp_path: Path) -> None:
+    part = {"steps": 2, "keep": 1, "targets": ["beta"], "seeds": [1], "learners": ["maml"]}
+    plan = read_plan(written(tmp_path / "part.yaml", rungs=[part, {"steps": 4}], learners={"anil": {}, "maml": {}}))
+    assert {cell.id for cell in plan.cells(plan.rungs[0], ["a"])} == {"maml/a/beta-1shot-seed1"}
+    assert len(list(plan.cells(plan.rungs[1], ["a"]))) == 2 * 2 * 2
+
+
 def test_the_digest_is_of_all_that_decides_a_cell(tmp_path: Path) -> None:
     plan = read_plan(written(tmp_path / "a.yaml"))
     cell, two = next(plan.cells(plan.rungs[0])), Budget(2, "steps")
@@ -66,6 +73,7 @@ def test_the_digest_is_of_all_that_decides_a_cell(tmp_path: Path) -> None:
         ({"rungs": [{"steps": 4}, {"steps": 5}]}, "every rung but the last says how many settings it keeps"),
         ({"rungs": [{"keep": 4}]}, "either steps or minutes"),
         ({"rungs": [{"steps": 4, "seeds": [7]}]}, "a rung names '7'"),
+        ({"rungs": [{"steps": 4, "targets": ["gamma"]}]}, "a rung names 'gamma'"),
         ({"test": {"episodes": 1}}, "test.episodes is 1: an interval needs at least 2"),
         ({"test": {"checkpoints": ["lst"]}}, "no checkpoint 'lst'"),
         ({"judge": "best"}, "judge is 'best', which is not tested"),

@@ -57,12 +57,13 @@ class Budget(NamedTuple):
 class Rung:
     """A budget, and how many settings go on beyond it (None: it is the last).
 
-    An early one may take fewer seeds and learners than the plan has.
+    An early one may take fewer targets, seeds and learners than the plan has.
     """
 
     steps: int | None = None
     minutes: float | None = None
     keep: int | None = None
+    targets: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
     learners: tuple[str, ...] | None = None
 
@@ -120,10 +121,14 @@ class Plan:
     """A published protocol, whose targets these are; empty: each target is held out and all else trained on."""
     suite: str = "paper"
 
+    def span(self, rung: Rung) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
+        """Return a rung's targets, seeds and learners: its own, or all that the plan has."""
+        return rung.targets or self.targets, rung.seeds or self.seeds, rung.learners or tuple(self.learners)
+
     def cells(self, rung: Rung, settings: Iterable[str] | None = None) -> Iterator[Cell]:
         """Yield a rung's cells of some settings (None: all), seeds outermost: early on there is a table of one."""
-        seeds, learners = rung.seeds or self.seeds, rung.learners or tuple(self.learners)
-        for seed, target, k_shot, learner in product(seeds, self.targets, self.k_shot, learners):
+        targets, seeds, learners = self.span(rung)
+        for seed, target, k_shot, learner in product(seeds, targets, self.k_shot, learners):
             for setting in self.settings if settings is None else settings:
                 yield Cell(seed, target, k_shot, learner, setting)
 
@@ -214,7 +219,11 @@ def _check(plan: Plan) -> None:
     if any(rung.keep is None or rung.keep < 1 for rung in plan.rungs[:-1]) or plan.rungs[-1].keep is not None:
         raise UsageError("every rung but the last says how many settings it keeps, at least 1")
     for rung in plan.rungs:
-        for said, known in ((rung.seeds, plan.seeds), (rung.learners, plan.learners)):
+        for said, known in (
+            (rung.targets, plan.targets),
+            (rung.seeds, plan.seeds),
+            (rung.learners, plan.learners),
+        ):
             for one in said or ():
                 if one not in known:
                     raise UsageError(f"a rung names '{one}': the plan has {', '.join(map(str, known))}")

@@ -57,7 +57,7 @@ def study_rows(ledger: Ledger) -> list[StudyRow]:
     plan = ledger.plan
     rows = []
     for rung, settings in rungs(ledger):
-        for learner, k_shot, checkpoint in product(rung.learners or plan.learners, plan.k_shot, plan.test.checkpoints):
+        for learner, k_shot, checkpoint in product(plan.span(rung)[2], plan.k_shot, plan.test.checkpoints):
             group = [_row(ledger, rung, learner, k_shot, checkpoint, setting) for setting in settings]
             rows += _corrected([row for row in group if row is not None])
     return rows
@@ -65,16 +65,17 @@ def study_rows(ledger: Ledger) -> list[StudyRow]:
 
 def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str, setting: str) -> StudyRow | None:
     plan = ledger.plan
-    found = _grid(ledger, rung.budget, learner, k_shot, setting)
+    targets, planned, _ = plan.span(rung)
+    found = _grid(ledger, rung, learner, k_shot, setting)
     if not found:
         return None
     values = {key: accuracy(outcome, checkpoint) for key, outcome in found.items()}
     first = next(iter(found.values()))
     conflict = [outcome["conflict"] for outcome in found.values()]
-    seeds = [seed for seed in plan.seeds if any((target, seed) in found for target in plan.targets)]
+    seeds = [seed for seed in planned if any((target, seed) in found for target in targets)]
     by_target = {
         target: stratified([v for (of, _), v in values.items() if of == target])
-        for target in plan.targets
+        for target in targets
         if any(of == target for of, _ in values)
     }
     return StudyRow(
@@ -91,7 +92,7 @@ def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str,
         targets=by_target,
         seeds=seeds,
         cells=len(found),
-        of=len(plan.targets) * len(rung.seeds or plan.seeds),
+        of=len(targets) * len(planned),
         episodes=plan.test.episodes,
         mean=float(np.mean([mean for mean, _ in by_target.values()])),
         ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
@@ -109,24 +110,26 @@ def _difference(
     plan = ledger.plan
     if setting == plan.against:
         return None
-    ours, theirs = (_grid(ledger, rung.budget, learner, k_shot, name) for name in (setting, plan.against))
+    targets, planned, _ = plan.span(rung)
+    ours, theirs = (_grid(ledger, rung, learner, k_shot, name) for name in (setting, plan.against))
     both = ours.keys() & theirs.keys()
-    seeds = [seed for seed in plan.seeds if all((target, seed) in both for target in plan.targets)]
+    seeds = [seed for seed in planned if all((target, seed) in both for target in targets)]
     if not seeds:
         return None
     gaps = np.array(
         [
             [accuracy(ours[target, seed], checkpoint) - accuracy(theirs[target, seed], checkpoint) for seed in seeds]
-            for target in plan.targets
+            for target in targets
         ]
     )  # [targets, seeds, episodes]
     return bootstrap(gaps.mean(2), gaps.std(2, ddof=1) / np.sqrt(gaps.shape[2]))
 
 
-def _grid(ledger: Ledger, budget: Budget, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
+def _grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
     """Return what is done of a setting, by target and seed."""
-    cells = {(t, s): Cell(s, t, k_shot, learner, setting) for s in ledger.plan.seeds for t in ledger.plan.targets}
-    return {key: ledger.done[cell, budget] for key, cell in cells.items() if (cell, budget) in ledger.done}
+    targets, seeds, _ = ledger.plan.span(rung)
+    cells = {(t, s): Cell(s, t, k_shot, learner, setting) for s in seeds for t in targets}
+    return {key: ledger.done[cell, rung.budget] for key, cell in cells.items() if (cell, rung.budget) in ledger.done}
 
 
 def _corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
