@@ -263,7 +263,7 @@ def test_out_of_memory_says_what_to_lower(
         raise RuntimeError(words)
 
     if workers == 1:
-        monkeypatch.setattr("rotogbml.evaluation.work.accuracy", full)
+        monkeypatch.setattr("rotogbml.evaluation.work.marks", full)
     else:  # the processes had enough, the pictures for the report did not
         monkeypatch.setattr("rotogbml.evaluation.verb.write_examples", full)
     with pytest.raises(RotogbmlError, match="out of memory while testing: lower --n_query, --k_shot or --workers"):

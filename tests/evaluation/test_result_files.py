@@ -169,7 +169,7 @@ def test_results_that_are_damaged_are_named(runs: dict[str, str], evaluate: Eval
 def test_the_place_of_the_results_is_looked_at_before_the_long_part(
     runs: dict[str, str], evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotogbml.evaluation.verb.accuracies", lambda *_: pytest.fail("scored"))
+    monkeypatch.setattr("rotogbml.evaluation.verb.scored", lambda *_: pytest.fail("scored"))
     (tmp_path / "file").write_text("mine")
     (tmp_path / "old").mkdir()
     (tmp_path / "old/results.json").write_text("{")
