@@ -92,12 +92,19 @@ def _tested(work: Work) -> dict[str, Any]:
     name = cell.target if config.protocol is None else default_targets(config, found)[0]
     source, seen = found[name], Seen.by(str(work.run))
     split = honest_split(source, asked_of(config, found).split(name, "auto"), [seen])
-    test = Test(source, split, config.episodes.n_way, cell.k_shot, plan.n_query, plan.seed)
+    tests = {
+        k_shot: Test(source, split, config.episodes.n_way, k_shot, plan.n_query, plan.seed)
+        for k_shot in plan.shots(cell.k_shot)
+    }
+    test = tests[min(tests)]
     specs = {name: Spec("run", str(work.run), name) for name in plan.checkpoints}
     load.cache_clear()
     method = load(specs[plan.checkpoints[0]], source.size)
     assert isinstance(method, Adapted)
-    scores = accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
+    correct = {
+        k_shot: _correct(specs, accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None), test)
+        for k_shot, test in tests.items()
+    }
     return {
         "seed": cell.seed,
         "target": cell.target,
@@ -115,9 +122,16 @@ def _tested(work: Work) -> dict[str, Any]:
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
         "norm": method.learner.network.encoder.norm,
         "sources": sorted(seen.pixels),
-        "correct": {kind: packed(scores[spec, name], test.n_way * test.n_query) for kind, spec in specs.items()},
+        "correct": correct.pop(test.k_shot),
+        **({"correct_at": {str(k_shot): found for k_shot, found in correct.items()}} if correct else {}),
         "command": ["rotogbml", "train", *work.arguments],
     }
+
+
+def _correct(specs: Mapping[str, Any], scores: Mapping[Any, np.ndarray], test: Any) -> dict[str, str]:
+    """Return the number of right queries of each episode, packed, for each checkpoint."""
+    queries = test.n_way * test.n_query
+    return {kind: packed(scores[spec, test.source.name], queries) for kind, spec in specs.items()}
 
 
 def packed(accuracies: np.ndarray, queries: int) -> str:
