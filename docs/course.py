@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def draw(results: Path, out: Path, level: float | None = None) -> str:
     return "\n".join(_said(cell, outcome) for cell, outcome in found.items())
 
 
-def _said(cell: Cell, outcome: Mapping[str, Any]) -> str:
+def _said(cell: Cell, outcome: Outcome) -> str:
     steps, mean, ci95 = np.array(outcome["validation"]).T
     trained = f"{cell.target} {cell.k_shot}-shot, seed {cell.seed}: {int(steps[-1]):,} steps in {budget_of(outcome)}"
     best = f"{100 * mean.max():.2f} (step {int(steps[mean.argmax()]):,})"
