@@ -29,9 +29,8 @@ def sources(pack: Path) -> dict[str, PackedSource]:
 
 
 def sampler(sources: dict[str, PackedSource], **changes: Any) -> EpisodeSampler:
-    return EpisodeSampler(
-        sources.values(), **{"n_way": N_WAY, "k_shot": 1, "n_query": 2, "tasks_per_batch": 2} | changes
-    )
+    settings = {"n_way": N_WAY, "k_shot": 1, "n_query": 2, "tasks_per_batch": 2} | changes
+    return EpisodeSampler(sources.values(), **settings)
 
 
 def judged(y: list[int]) -> Episode:

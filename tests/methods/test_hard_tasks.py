@@ -24,6 +24,12 @@ from rotogbml.training.trainer import Trainer
 STEPS, EVERY = 20, 3
 
 
+def moved(out: Path) -> str:
+    """Return a digest of what steps move: metrics round otherwise on several processes, and each end validates."""
+    state = checkpoint.load(out / "checkpoints/last.pt")
+    return checkpoint.digest([state[room] for room in ("theta", "phi", "statistics", "optimizer", "hard", "step")])
+
+
 @pytest.fixture(scope="module")
 def command(pack: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Return a function that makes the command line of a run, which begins with weights made here."""
@@ -70,7 +76,7 @@ def test_off_is_another_run_and_keeps_nothing(
     assert train(tmp_path / "off", every=0) != whole[1]
     assert "hard" not in checkpoint.load(tmp_path / "off/checkpoints/last.pt")
     saved = checkpoint.load(whole[0] / "checkpoints/last.pt")["hard"]["failures"]
-    assert sorted(saved) == [16, 18, 19]  # 17 was hard, and so will 20 be, drawn from 15 … 18 less what is hard
+    assert sorted(saved) == [16, 18, 19]  # 17 was hard; 20 would be drawn from 16 and 18
     names = [method_name(RunFolder(out).read_config()) for out in (whole[0], tmp_path / "off")]
     assert names == ["mtl (hard tasks every 3, from w.pt)", "mtl (from w.pt)"]
 
@@ -78,13 +84,9 @@ def test_off_is_another_run_and_keeps_nothing(
 def test_stopped_between_any_two_minibatches_it_ends_equal(
     train: Callable[..., str], whole: tuple[Path, str], tmp_path: Path
 ) -> None:
-    for steps in (1, 2, 5, 9, 10):
-        train(tmp_path / "run", "--outer.validate_every", "10", steps=steps)
-    # Each end wrote a line of validation of its own: the state is what has to be equal.
-    train(tmp_path / "run")
-    ends = [checkpoint.load(out / "checkpoints/last.pt") for out in (whole[0], tmp_path / "run")]
-    rooms = ("theta", "phi", "statistics", "optimizer", "hard", "step")
-    assert len({checkpoint.digest([end[room] for room in rooms]) for end in ends}) == 1
+    for steps in (1, 5, 9, STEPS):
+        train(tmp_path / "run", steps=steps)
+    assert moved(tmp_path / "run") == moved(whole[0])
 
 
 def test_killed_it_ends_equal(
@@ -105,7 +107,8 @@ def test_killed_it_ends_equal(
 
 
 def test_two_processes_are_one(train: Callable[..., str], whole: tuple[Path, str], tmp_path: Path) -> None:
-    assert train(tmp_path / "two", "--devices", "2") == whole[1]
+    train(tmp_path / "two", "--devices", "2")
+    assert moved(tmp_path / "two") == moved(whole[0])
 
 
 @pytest.mark.parametrize("ahead", [False, True])
