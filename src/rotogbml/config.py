@@ -259,6 +259,8 @@ class MethodConfig:
     """Step size of the head's descent."""
     inner_steps: int | None = None
     """Steps of the head's descent."""
+    hard_tasks: int | None = None
+    """Every so many minibatches one is drawn from classes that others failed at; 0 is off."""
     test_epochs: int | None = None
     """Passes over a test task's support to fit to it."""
     test_batch: int | None = None

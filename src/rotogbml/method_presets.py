@@ -62,6 +62,7 @@ OPTIONS: dict[str, Option] = {
     "method.solver": Option(("metaoptnet",), "ridge", "A closed form; svm is the paper's name."),
     "method.inner_lr": Option(("mtl",), 0.01, "MTL's code."),
     "method.inner_steps": Option(("mtl",), 100, "MTL's code."),
+    "method.hard_tasks": Option(("mtl",), 0, "Off, as in MTL's code."),
     "method.test_epochs": Option(FITTED, 100, "Closer-Look's and BSCD-FSL's."),
     "method.test_batch": Option(FITTED, 4, "Closer-Look's and BSCD-FSL's."),
     "method.test_lr": Option(FITTED, 0.01, "Closer-Look's and BSCD-FSL's."),

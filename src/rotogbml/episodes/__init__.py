@@ -2,6 +2,7 @@
 
 from rotogbml.episodes.augment import augment, centre, normalise
 from rotogbml.episodes.episode import Elsewhere, Episode, Examples
+from rotogbml.episodes.hard import HardSampler, failure
 from rotogbml.episodes.labelled import POOLED, Labelled, LabelledSampler
 from rotogbml.episodes.pairs import Pair, PairSampler
 from rotogbml.episodes.sampler import EpisodeSampler
@@ -12,11 +13,13 @@ __all__ = [
     "Episode",
     "EpisodeSampler",
     "Examples",
+    "HardSampler",
     "Labelled",
     "LabelledSampler",
     "Pair",
     "PairSampler",
     "augment",
     "centre",
+    "failure",
     "normalise",
 ]

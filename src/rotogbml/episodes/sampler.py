@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Literal, overload
 
 import numpy as np
@@ -86,11 +86,19 @@ class EpisodeSampler:
             step: which minibatch.
             tasks: places in it whose images are wanted; of the others only the source is told. All where not given.
         """
+        return self.favouring({}, step, tasks)
+
+    def favouring(
+        self, first: Mapping[str, Collection[str]], step: int, tasks: Container[int] | None = None
+    ) -> tuple[Episode | Elsewhere, ...]:
+        """Return the N episodes of a step, where of some sources classes, by name, are drawn before any other."""
         step = int(step)  # NumPy's integers would name other streams
         rng = numpy_generator(self.seed, "minibatch", self.split, step)
         shots = [int(rng.integers(self.k_low, self.k_high + 1)) for _ in range(self.tasks_per_batch)]
         return tuple(
-            self._episode(source, k, step, i) if tasks is None or i in tasks else Elsewhere(source.name)
+            Elsewhere(source.name)
+            if tasks is not None and i not in tasks
+            else self._episode(source, k, first.get(source.name, ()), step, i)
             for i, (source, k) in enumerate(self._mixed(shots, rng))
         )
 
@@ -125,10 +133,10 @@ class EpisodeSampler:
             return int(rng.integers(len(able)))
         return int(rng.choice(len(able), p=frequencies([source.name for source in able], self.weights)))
 
-    def _episode(self, source: PackedSource, k: int, step: int, task: int) -> Episode:
+    def _episode(self, source: PackedSource, k: int, first: Collection[str], step: int, task: int) -> Episode:
         rng = numpy_generator(self.seed, "episode", self.split, step, task)
         enough = self._classes(source, k)
-        chosen, drawn = self._rows(source, enough, k, rng)
+        chosen, drawn = self._rows(source, enough, k, first, rng)
         support = [(row, label) for label, (rows, _) in enumerate(drawn) for row in rows]
         query = [(row, label) for label, (_, rows) in enumerate(drawn) for row in rows]
         # Shuffled, so that nothing can be read from a position.
@@ -149,16 +157,16 @@ class EpisodeSampler:
         )
 
     def _rows(
-        self, source: PackedSource, enough: list[int], k: int, rng: np.random.Generator
+        self, source: PackedSource, enough: list[int], k: int, first: Collection[str], rng: np.random.Generator
     ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
         """Draw the classes of a task, and the support and query rows of each."""
         if source.groups is None or not self.respect_groups:
-            chosen = rng.permutation(enough)[: self.n_way]
+            chosen = self._chosen(source, enough, first, rng)
             drawn = [rng.choice(np.asarray(source.rows(int(c))), size=k + self.n_query, replace=False) for c in chosen]
             return chosen, [(rows[:k], rows[k:]) for rows in drawn]
-        # A patient of two findings can leave a class too little; then other classes are drawn.
-        for _ in range(_TRIES):
-            chosen = rng.permutation(enough)[: self.n_way]
+        # A patient of two findings can leave a class too little; then other classes are drawn, in the end any.
+        for i in range(_TRIES):
+            chosen = self._chosen(source, enough, first if i < _TRIES // 2 else (), rng)
             rows = [np.asarray(source.rows(int(c))) for c in chosen]
             found = draw_apart(rng, rows, source.groups, k, self.n_query)
             if found is not None:
@@ -167,6 +175,16 @@ class EpisodeSampler:
             f"{source.name}: no {self.n_way}-way task of {k} + {self.n_query} images a class was found in which no "
             "group (lesion, leaf, patient) stands on both sides: lower n_query or k_shot, or take respect_groups false"
         )
+
+    def _chosen(
+        self, source: PackedSource, enough: list[int], first: Collection[str], rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draw the classes of a task, in the order of their labels."""
+        drawn = rng.permutation(enough)
+        if not first:
+            return drawn[: self.n_way]
+        later = [source.classes[int(c)] not in first for c in drawn]
+        return rng.permutation(drawn[np.argsort(later, kind="stable")][: self.n_way])
 
     def _images(self, source: PackedSource, rows: np.ndarray, seed: int) -> torch.Tensor:
         pixels = source.images[rows]

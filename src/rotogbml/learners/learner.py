@@ -58,6 +58,8 @@ class Outcome:
     """Batch statistics, for norm policies that keep some."""
     notes: dict[str, float]
     """What the way the gradient was taken has to say."""
+    right: Tensor | None = None
+    """[q] bool, which queries are right; None of a compared method, which nobody asks."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +145,17 @@ class Learner:
         u = directions(self.compare, found[len(task.at) :], rotated, task.y, logits[-1].shape[1])
         if task.turned and rotate is not None:
             u = rotate(u.reshape(-1, u.shape[-1])).reshape(u.shape)
+        right = logits[-1].argmax(1) == task.y
         return Outcome(
             loss=loss.detach(),
-            accuracy=accuracy(logits[-1], task.y),
+            accuracy=right.double().mean().item(),
             theta_gradient=gradients.theta,
             phi_gradient=gradients.phi,
             alpha_gradient=gradients.alpha,
             feature_gradient=u,
             seen=task.seen,
             notes=gradients.notes,
+            right=right,
         )
 
     def head_gradient(self, task: Prepared) -> Tensor:

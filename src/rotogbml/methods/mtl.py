@@ -5,8 +5,8 @@
     outer   Φ, scales and shifts of norms, and the head's start, through the queries' features alone (first order)
 
 The paper also shifts biases; our convolutions have none, a norm's shift does their work and is learned, as in the
-public code. That has two step sizes (1e-4 for Φ); here there is the harness's one. Hard-task batches are in no public
-code and are not here.
+public code. That has two step sizes (1e-4 for Φ); here there is the harness's one. Minibatches of hard tasks are an
+option of what is drawn (``episodes/hard.py``), off as in the public code, which has none.
 """
 
 from __future__ import annotations

@@ -108,6 +108,7 @@ def compared_name(config: RunConfig) -> str:
         "" if method.source is None else f"single-source {method.source}",
         method.loss or "",
         method.solver or "",
+        f"hard tasks every {method.hard_tasks}" if method.hard_tasks else "",
         "" if method.start is None else f"from {os.path.basename(method.start.rstrip('/'))}",  # noqa: PTH119
         "norm as published" if config.encoder.norm == "as-published" else "",
         "bf16" if config.encoder.precision == "bf16-mixed" else "",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from rotogbml import method_presets
 from rotogbml.config import RunConfig
-from rotogbml.episodes import EpisodeSampler, LabelledSampler, PairSampler
+from rotogbml.episodes import EpisodeSampler, HardSampler, LabelledSampler, PairSampler
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.compared import trains
 
-Sampler = EpisodeSampler | LabelledSampler | PairSampler
+Sampler = EpisodeSampler | HardSampler | LabelledSampler | PairSampler
 
 
 def create_sampler(config: RunConfig, training: dict[str, PackedSource]) -> Sampler:
@@ -38,7 +38,9 @@ def create_sampler(config: RunConfig, training: dict[str, PackedSource]) -> Samp
         label_noise=e.label_noise,
         weights=None if pairs else e.weights,
     )
-    return PairSampler(sampler, e.tasks_per_batch) if pairs else sampler
+    if pairs:
+        return PairSampler(sampler, e.tasks_per_batch)
+    return HardSampler(sampler, config.method.hard_tasks) if config.method.hard_tasks else sampler
 
 
 def training_classes(training: dict[str, PackedSource]) -> dict[str, int]:

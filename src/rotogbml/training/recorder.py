@@ -44,6 +44,8 @@ class StepRecord:
     """What the learner has to say of its meta-gradients, averaged over tasks."""
     head: Tensor | None = None
     """[N, |φ|] ∇_φ L_i; None where nothing of the head is learned."""
+    failures: list[str] = field(default_factory=list)
+    """The class of each task that was least often right; empty names where nobody asks."""
 
 
 class Recorder:

@@ -18,6 +18,7 @@ its columns of Σ ω_i g_i over all tasks, and moves ψ, ω and γ exactly as th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -100,6 +101,7 @@ def meta_step(
         feature_after=after,
         notes={key: sum(t.notes[key] for t in told) / n for key in told[0].notes},
         head=columns[1] if psi.phi else None,
+        failures=[t.failure for t in told],
     )
 
 
@@ -120,7 +122,9 @@ def _gradients(
     def work() -> list[Told]:
         outcomes = _outcomes(parts, psi, mine, step, gammas, prepared)
         gradients.extend(rows([getattr(o, name) for o in outcomes], group) for group, name in moved)
-        return tell(outcomes, gradients[0], lambda j: _where(parts, psi, mine, step, gammas, ranks.share(n)[j]))
+        where = partial(_where, parts, psi, mine, step, gammas)
+        failing = list(mine.values()) if parts.config.method.hard_tasks else ()
+        return tell(outcomes, gradients[0], lambda j: where(ranks.share(n)[j]), failing)
 
     told = ranks.gather(work, n)
     _check_finite(parts, told, sources, step)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rotogbml.encoders.norm import Seen
+from rotogbml.episodes import Episode, failure
 from rotogbml.learners import Outcome
 
 EXPLODED = 1e6
@@ -31,17 +32,22 @@ class Told:
     """Batch statistics, for norm policies that keep some."""
     notes: dict[str, float]
     """What the way the gradient was taken has to say."""
+    failure: str
+    """The class whose queries are least often right; empty where nobody asks."""
     trouble: str
     """That loss or gradient are not finite, in words; empty where they are."""
 
 
-def tell(outcomes: list[Outcome], theta_gradients: Tensor, where: Callable[[int], str]) -> list[Told]:
+def tell(
+    outcomes: list[Outcome], theta_gradients: Tensor, where: Callable[[int], str], failing: Sequence[Episode] = ()
+) -> list[Told]:
     """Return what is told of the tasks of one process.
 
     Args:
         outcomes: of its n_r tasks.
         theta_gradients: their ∇_θ L_i, [n_r, |θ|].
         where: says of its j-th task where it explodes, in words; asked only then.
+        failing: its tasks, where their failures are asked for.
     """
     norms = theta_gradients.norm(dim=1, dtype=torch.float64).tolist()  # squares of large ones leave float32
     return [
@@ -52,6 +58,7 @@ def tell(outcomes: list[Outcome], theta_gradients: Tensor, where: Callable[[int]
             feature_gradient=outcome.feature_gradient.cpu(),
             seen=outcome.seen,
             notes=outcome.notes,
+            failure=failure(failing[j], outcome.right) if failing and outcome.right is not None else "",
             trouble=_trouble(outcome, j, where),
         )
         for j, (outcome, norm) in enumerate(zip(outcomes, norms, strict=True))

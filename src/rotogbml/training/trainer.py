@@ -1,7 +1,8 @@
 """The outer loop around Algorithm 1's iteration: log, validate, save, stop, go on.
 
-The state of a run is ψ, Adam, ω and γ, the step, the best validation so far and the unfinished line of metrics.
-Episodes, augmentation and masks are pure functions of (seed, step), so nothing else is needed to go on to the bit.
+The state of a run is ψ, Adam, ω and γ, the step, the best validation so far, the unfinished line of metrics, and what
+hard tasks are drawn from, if there are any (``episodes/hard.py``). All other episodes, augmentation and masks are pure
+functions of (seed, step), so nothing else is needed to go on to the bit.
 
 Of several processes each holds the whole state and takes the same steps; the first alone reads and writes files, looks
 at the clock and speaks. Nothing that is saved knows how many there are.
@@ -17,6 +18,7 @@ from typing import Any
 
 import torch
 
+from rotogbml.episodes import HardSampler
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.learners import Psi
 from rotogbml.memory import saying_what_to_lower
@@ -56,6 +58,7 @@ class Trainer:
         self.optimizer = create_optimizer(self.config.outer, parts.learner, self.psi)
         self.average = Average(self.config.outer.average or 0.0, parts.learner.learned())
         self.recorder = Recorder(folder.path, self.ranks)
+        self.hard = parts.sampler if isinstance(parts.sampler, HardSampler) else None
         self.told: set[str] = set()
         self.step = 0
         self.best = -math.inf
@@ -83,6 +86,7 @@ class Trainer:
             "kept": [list(pair) for pair in self.kept],
             **self._moved(),
             "recorder": self.recorder.state_dict(),
+            **({} if self.hard is None else {"hard": self.hard.state_dict()}),
         }
 
     def _moved(self) -> dict[str, Any]:
@@ -102,6 +106,8 @@ class Trainer:
         """
         self._take(state)
         self.recorder.load_state_dict(state["recorder"])
+        if self.hard is not None:
+            self.hard.load_state_dict(state["hard"])
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         self.kept = [(accuracy, step) for accuracy, step in state["kept"]]
 
@@ -139,6 +145,8 @@ class Trainer:
                 progress = self._progress()
                 set_rate(self.optimizer, outer, self.parts.learner, progress)
                 record = meta_step(self.parts.at(progress), self.psi, self.optimizer, episodes, self.step)
+                if self.hard is not None:
+                    self.hard.collect(self.step, record.sources, record.failures)
                 self._tell_solver(record.notes)
                 self.step += 1
                 self.average.add(self.parts.learner.learned(), self.step)
