@@ -20,7 +20,7 @@ import numpy as np
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
-from rotogbml.studies.plan import Budget, Cell, TestPlan
+from rotogbml.studies.plan import UNTRAINED, Budget, Cell, TestPlan
 
 OUTCOME = "outcome.json"
 """What a cell leaves in its folder."""
@@ -38,6 +38,8 @@ class Work:
         folder: of this cell; the run is in ``run`` within it.
         test: how it is tested.
         digest: of the plan's words on it.
+        start: the run that it begins with; None: it begins from scratch.
+        pixels: whether it is tested as nearest prototypes on pixels.
     """
 
     cell: Cell
@@ -47,6 +49,8 @@ class Work:
     folder: Path
     test: TestPlan
     digest: str
+    start: Path | None = None
+    pixels: bool = False
 
     @property
     def run(self) -> Path:
@@ -61,15 +65,20 @@ def carry_out(work: Work) -> dict[str, Any]:
         RotogbmlError: training or test failed; what was said is in the process's output.
     """
     from rotogbml import cli
+    from rotogbml.studies.cost import course_of, training_cost
 
     began = time.monotonic()
     said = ["train", "--sources", *work.sources, "--out", str(work.run), *work.arguments]
+    said += [] if work.start is None else ["--method.start", str(work.start)]
     code = cli.main([*said, "--threads", "1", "--devices", "1"])
     if code == 130:
         raise KeyboardInterrupt
     if code:
         raise SystemExit(code)  # what is wrong was said
+    cost = training_cost(work.run)
     outcome = _tested(work) | {"conflict": conflict_of(work.run / "metrics.jsonl")}
+    outcome["cost"] = cost | outcome["cost"]
+    outcome["course"] = course_of(work.run)
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_atomic(work.folder / OUTCOME, json.dumps(outcome, ensure_ascii=False) + "\n")
     return outcome
@@ -79,9 +88,10 @@ def _tested(work: Work) -> dict[str, Any]:
     """Return the record of a trained cell: whose it is, how it was tested, each episode's accuracy."""
     from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
     from rotogbml.evaluation.dealing import accuracies
-    from rotogbml.evaluation.methods import Adapted, Spec, load
+    from rotogbml.evaluation.methods import PIXELS, Adapted, Spec, load
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
+    from rotogbml.studies.cost import adaptation
     from rotogbml.training.assemble import open_sources
     from rotogbml.training.run import RunFolder, method_name
 
@@ -93,10 +103,13 @@ def _tested(work: Work) -> dict[str, Any]:
     source, seen = found[name], Seen.by(str(work.run))
     split = honest_split(source, asked_of(config, found).split(name, "auto"), [seen])
     test = Test(source, split, config.episodes.n_way, cell.k_shot, plan.n_query, plan.seed)
-    specs = {name: Spec("run", str(work.run), name) for name in plan.checkpoints}
+    specs = {kind: Spec("run", str(work.run), kind) for kind in plan.checkpoints}
+    specs |= {kind: Spec("untrained", str(work.run), kind) for kind in plan.checkpoints if kind == UNTRAINED}
     load.cache_clear()
     method = load(specs[plan.checkpoints[0]], source.size)
     assert isinstance(method, Adapted)
+    if work.pixels:
+        specs = {kind: Spec("pixels", checkpoint=kind) for kind in plan.checkpoints}
     scores = accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
     return {
         "seed": cell.seed,
@@ -107,16 +120,17 @@ def _tested(work: Work) -> dict[str, Any]:
         "budget": list(work.budget),
         "steps": method.step,
         "plan": work.digest,
-        "method": method_name(config),
+        "method": PIXELS if work.pixels else method_name(config),
         "n_way": test.n_way,
         "n_query": test.n_query,
         "split": test.split,
         "test_seed": test.seed,
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
-        "norm": method.learner.network.encoder.norm,
+        "norm": "none" if work.pixels else method.learner.network.encoder.norm,
         "sources": sorted(seen.pixels),
         "correct": {kind: packed(scores[spec, name], test.n_way * test.n_query) for kind, spec in specs.items()},
         "command": ["rotogbml", "train", *work.arguments],
+        "cost": adaptation(load(specs[plan.checkpoints[0]], source.size), test),
     }
 
 
