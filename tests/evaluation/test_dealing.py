@@ -12,7 +12,8 @@ import pytest
 from rotogbml.cli import main
 from rotogbml.errors import RotogbmlError
 from rotogbml.evaluation import dealing
-from rotogbml.evaluation.dealing import accuracies
+from rotogbml.evaluation.calibration import Scored, unmarked
+from rotogbml.evaluation.dealing import accuracies, scored
 from rotogbml.evaluation.methods import Spec
 from rotogbml.evaluation.work import Piece, cut
 from rotogbml.evaluation.work import Test as Fixed
@@ -42,29 +43,31 @@ def tests(pack: Path) -> list[Fixed]:
     return [Fixed(found["hidden"], "all", 2, 1, 5, 0), Fixed(found["alpha"], "test", 2, 1, 5, 0)]
 
 
-def bits(found: dict[tuple[Spec, str], np.ndarray]) -> dict[tuple[Spec, str], bytes]:
-    return {key: values.tobytes() for key, values in found.items()}
+def bits(found: dict[tuple[Spec, str], Scored]) -> dict[tuple[Spec, str], bytes]:
+    """Return accuracies, Brier scores and bins."""
+    return {key: each.accuracy.tobytes() + each.brier.tobytes() + each.bins.tobytes() for key, each in found.items()}
 
 
 def test_one_two_and_three_processes_give_the_same_bits(specs: list[Spec], tests: list[Fixed]) -> None:
     found = []
     for workers in (1, 2, 3):
         count: list[int] = []
-        found.append(bits(accuracies(specs, tests, EPISODES, workers, count.append)))
+        found.append(bits(scored(specs, tests, EPISODES, workers, count.append)))
         assert sum(count) == len(specs) * len(tests) * EPISODES
     assert found[0] == found[1] == found[2]
     assert len(set(found[0].values())) == len(specs) * len(tests)
 
 
 def test_any_cut_and_any_order_give_the_same_bits(specs: list[Spec], tests: list[Fixed]) -> None:
-    whole = accuracies(specs, tests, EPISODES, 1, lambda _: None)
+    whole = scored(specs, tests, EPISODES, 1, lambda _: None)
     for test in tests:
         cuts = [(0, 3), (40, 44), (8, 40), (0, 8)]
         for start, stop in cuts:
             for group in (tuple(specs), tuple(reversed(specs)), (specs[1],)):
                 values = Piece(group, test, start, stop).run()
                 for spec, of_spec in zip(group, values, strict=True):
-                    assert of_spec == whole[spec, test.source.name][start:stop].tolist()
+                    for name, array in vars(unmarked(of_spec)).items():
+                        assert np.array_equal(array, getattr(whole[spec, test.source.name], name)[start:stop])
 
 
 @pytest.mark.parametrize("episodes", [2, 8, 600, 601])

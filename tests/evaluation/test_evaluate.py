@@ -38,10 +38,12 @@ def test_the_numbers_do_not_depend_on_the_number_of_processes(
     for workers in (1, 2):
         out = tmp_path / str(workers)
         evaluate(*runs.values(), workers=workers, episodes=52, out=str(out))
-        arrays = np.load(out / "episodes.npz")
+        arrays, more = np.load(out / "episodes.npz"), np.load(out / "calibration.npz")
         text = (out / "results.json").read_text().replace(str(out), "OUT")
-        files.append((text, {key: arrays[key].tobytes() for key in arrays.files}))
+        assert "seconds" not in text  # what is the clock's stands elsewhere
+        files.append((text, *({key: each[key].tobytes() for key in each.files} for each in (arrays, more))))
     assert files[0] == files[1]
+    assert set(files[0][2]) == {f"{key}|{kind}" for key in files[0][1] for kind in ("brier", "bins")}
     assert len(set(files[0][1].values())) == 4  # every method has accuracies of its own
 
 
@@ -57,6 +59,12 @@ def test_a_row_says_all_that_a_number_needs(runs: dict[str, str], evaluate: Eval
         assert row["command"] == results.command
         assert 0 <= row["mean"] <= 1
         assert row["ci95"] >= 0
+        assert 0 < row["brier"] <= 2
+        assert 0 <= row["ece"] <= 1
+    assert results.timing.keys() == results.rows.keys()
+    for said in results.timing.values():
+        assert said["adapt_seconds"] > 0
+        assert said["predict_seconds"] >= 0
     ours = rows["maml + RotoGBML"]
     assert (ours["run"], ours["norm"], ours["inner_steps"]) == ("roto", "batch", 2)
     assert (ours["sources"], ours["checkpoint"]) == (["alpha", "beta", "gamma"], "best")
@@ -72,8 +80,16 @@ def test_means_and_paired_differences_follow_from_the_stored_episodes(
 ) -> None:
     results = evaluate(*runs.values(), target=["hidden", "alpha"])
     stored = np.load(tmp_path / "evaluation/episodes.npz")
+    more = np.load(tmp_path / "evaluation/calibration.npz")
     assert set(stored.files) == set(results.rows)
     for key, row in results.rows.items():
+        brier, bins = more[f"{key}|brier"], more[f"{key}|bins"]
+        assert row["brier"] == pytest.approx(brier.mean())
+        assert row["brier_ci95"] == pytest.approx(1.96 * brier.std() / math.sqrt(8))
+        assert (bins[:, 0].sum(1) == 2 * 3).all()
+        np.testing.assert_allclose(bins[:, 1].sum(1) / 6, stored[key])
+        n, right, confidence = bins.sum(0)
+        assert row["ece"] == pytest.approx(float(np.abs(right - confidence).sum() / n.sum()), rel=1e-5)
         values = stored[key]
         assert len(values) == 8
         assert row["mean"] == pytest.approx(values.mean())
@@ -190,12 +206,24 @@ def test_the_table_is_printed_in_the_format_asked_for(
     means = {row["method"]: row["mean"] for row in results.rows.values()}
     if format == "json":
         assert {row["method"]: row["mean"] for row in json.loads(out)["rows"]} == means
+        printed = {row["key"]: row for row in json.loads(out)["rows"]}
+        assert printed == {key: results.whole(key) for key in results.rows}
     elif format == "csv":
         rows = list(csv.DictReader(io.StringIO(out)))
         assert {row["method"]: float(row["mean"]) for row in rows if row["kind"] == "accuracy"} == means
+        for row in rows:
+            if row["kind"] == "accuracy":
+                whole = results.whole(row["key"])
+                for name in ("ece", "brier", "adapt_seconds", "predict_seconds"):
+                    assert float(row[name]) == whole[name]
     else:
         assert all(name in out for name in (UNTRAINED, PIXELS))
         assert all(f"{100 * mean:.2f}" in out for mean in means.values())
+        for key in results.rows:
+            whole = results.whole(key)
+            assert f"{whole['brier']:.4f}" in out
+            assert f"{100 * whole['ece']:.2f}" in out
+            assert f"{whole['adapt_seconds']:.4f}" in out
 
 
 def test_processes_import_what_their_parent_does(
@@ -263,7 +291,7 @@ def test_out_of_memory_says_what_to_lower(
         raise RuntimeError(words)
 
     if workers == 1:
-        monkeypatch.setattr("rotogbml.evaluation.work.accuracy", full)
+        monkeypatch.setattr("rotogbml.evaluation.work.marks", full)
     else:  # the processes had enough, the pictures for the report did not
         monkeypatch.setattr("rotogbml.evaluation.verb.write_examples", full)
     with pytest.raises(RotogbmlError, match="out of memory while testing: lower --n_query, --k_shot or --workers"):

@@ -109,7 +109,7 @@ def test_an_ensemble_is_named_and_is_the_mean_of_its_members_probabilities(
     assert isinstance(method, Ensemble)
     each = [member.learner.predict(member.psi, episode).softmax(1) for member in method.members]
     assert not torch.equal(each[0], each[1])
-    torch.testing.assert_close(method.scores(episode), (each[0] + each[1]) / 2)
+    torch.testing.assert_close(method.scores(episode).softmax(1).float(), (each[0] + each[1]) / 2)
 
 
 def test_an_ensemble_that_was_not_kept_is_refused_with_the_mend(

@@ -63,7 +63,8 @@ def test_rows_of_other_tasks_are_kept_and_of_other_weights_are_not(
     now = evaluate(str(grown), checkpoint="last", out=str(tmp_path / "more"))
     assert [row["steps"] for row in now.rows.values() if row["run"] == "grown"] == [6]
     assert sum(row["run"] == "plain" for row in now.rows.values()) == 2
-    assert set(now.episodes) == set(now.rows)
+    assert set(now.episodes) == set(now.rows) == set(now.timing)
+    assert set(now.calibration) == {f"{key}|{kind}" for key in now.rows for kind in ("brier", "bins")}
     assert now.paired == {}
 
 
@@ -166,10 +167,32 @@ def test_results_that_are_damaged_are_named(runs: dict[str, str], evaluate: Eval
         (folder / name).write_bytes(whole)
 
 
+def test_results_of_an_earlier_version_are_read_and_gone_on_with(
+    runs: dict[str, str], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    evaluate(*runs.values())
+    folder = tmp_path / "evaluation"
+    for name in ("calibration.npz", "timing.json"):
+        (folder / name).unlink()
+    tree = json.loads((folder / "results.json").read_text())
+    for row in tree["rows"]:
+        for name in ("ece", "brier", "brier_ci95"):
+            del row[name]
+    (folder / "results.json").write_text(json.dumps(tree))
+    old = Results.read(folder)
+    assert len(old.rows) == 4
+    assert old.calibration == old.timing == {}
+    assert [old.whole(key) for key in old.rows] == tree["rows"]
+    now = evaluate(*runs.values(), k_shot=2)
+    assert len(now.rows) == 8
+    assert {key for key, row in now.rows.items() if "ece" in row} == set(now.timing)
+    assert len(now.timing) == 4
+
+
 def test_the_place_of_the_results_is_looked_at_before_the_long_part(
     runs: dict[str, str], evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rotogbml.evaluation.verb.accuracies", lambda *_: pytest.fail("scored"))
+    monkeypatch.setattr("rotogbml.evaluation.verb.scored", lambda *_: pytest.fail("scored"))
     (tmp_path / "file").write_text("mine")
     (tmp_path / "old").mkdir()
     (tmp_path / "old/results.json").write_text("{")

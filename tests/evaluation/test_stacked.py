@@ -15,6 +15,7 @@ from rotogbml.encoders import NORMS, Seen, create_encoder, update_running
 from rotogbml.encoders.norm import NormPass
 from rotogbml.episodes import Episode, Examples
 from rotogbml.evaluation import stacked
+from rotogbml.evaluation.calibration import marks, unmarked
 from rotogbml.evaluation.stacked import predict, stack_size
 from rotogbml.learners import Learner, Network, create_head, create_learner
 
@@ -111,6 +112,17 @@ def test_a_stack_is_as_large_as_its_maps_allow(monkeypatch: pytest.MonkeyPatch) 
     for room, size in ((1, 1), (2 * numbers - 1, 1), (2 * numbers, 2), (5 * numbers, 4), (99 * numbers, 8)):
         monkeypatch.setattr(stacked, "_ROOM", room)
         assert stack_size(made, 2 * WAY, SIZE) == size
+
+
+def test_probabilities_are_as_good_as_alone() -> None:
+    made, episodes = learner(), [episode(s) for s in (0, 10, 20)]
+    psi = made.network.psi()
+    alone = unmarked([marks(made.predict(psi, one), one.query.y) for one in episodes])
+    pairs = zip(predict(made, psi, episodes), episodes, strict=True)
+    together = unmarked([marks(scores, one.query.y) for scores, one in pairs])
+    np.testing.assert_allclose(together.brier, alone.brier, rtol=1e-9)
+    assert together.ece == pytest.approx(alone.ece, abs=1e-6)
+    assert len(set(alone.brier)) == 3
 
 
 def test_no_inner_step_is_none() -> None:

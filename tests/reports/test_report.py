@@ -83,6 +83,7 @@ def test_the_page_says_what_the_run_folder_holds(whole_page: Path) -> None:
     for number in ("78.00 ± 1.10", "77.60 ± 1.10", "33.00 ± 1.10", "+0.40 ± 0.60", "+3.10 ± 0.40"):
         assert number in page.section("results")
     assert page.section("results").count("<strong>") == 2
+    assert "ECE" not in page.section("results")  # rows of an earlier version
     assert "the 95 % interval +2.70 to +3.50 excludes 0: maml+rotogbml is better" in text
     assert "rotate_support: true" in page.section("config")
     again = page.section("again")
@@ -284,3 +285,20 @@ def test_importing_reports_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_probabilities_and_seconds_have_a_table_of_their_own(run_folder: Path) -> None:
+    folder = run_folder / "evaluation"
+    tree = json.loads((folder / "results.json").read_text())
+    for i, row in enumerate(tree["rows"]):
+        row |= {"ece": 0.01 * i, "brier": 0.25, "brier_ci95": 0.01}
+    (folder / "results.json").write_text(json.dumps(tree))
+    key = tree["rows"][0]["key"]
+    (folder / "timing.json").write_text(json.dumps({key: {"adapt_seconds": 0.1234, "predict_seconds": 0.002}}))
+    section = Page(report([str(run_folder)])).section("results")
+    for cell in ("ECE %", "7.00", "0.2500 ± 0.0100", "0.1234", "2.000"):
+        assert cell in section
+    (folder / "timing.json").write_text("{")
+    page = Page(report([str(run_folder)]))
+    assert "timing.json is damaged and was left out." in page.text
+    assert "adapt, s" not in page.section("results")

@@ -68,6 +68,34 @@ def test_text_in_a_narrow_terminal_loses_nothing(monkeypatch: pytest.MonkeyPatch
         assert whole in text
 
 
+KNOWN = {"ece": 0.0512, "brier": 0.31234, "brier_ci95": 0.0123, "adapt_seconds": 0.2166, "predict_seconds": 0.00161}
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_what_else_a_row_knows_stands_in_a_table_of_its_own(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    rows = [ROWS[0] | KNOWN, ROWS[1] | {"ece": None, "brier": float("nan"), "adapt_seconds": 61.5}, ROWS[3]]
+    text = render(rows, [], "text")
+    assert max(map(len, text.splitlines())) <= int(columns)
+    assert "78.00 ± 1.14 *" in text
+    for format in ("text", "markdown", "latex"):
+        found = render(rows, [], format)
+        found = found.partition("How far" if format != "latex" else "how far")[2].replace("$\\pm$", "±")
+        assert all(part in found for part in ("5.12", "0.3123 ± 0.0123", "0.2166", "1.610", "61.5000"))
+        assert "nan" not in found
+    line = next(line for line in render(rows, [], "markdown").splitlines() if "5.12" in line)
+    assert line == "| maml+rotogbml | lao | 5.12 | 0.3123 ± 0.0123 | 0.2166 | 1.610 |"
+
+
+def test_rows_of_an_earlier_version_have_no_such_table_and_no_empty_columns() -> None:
+    assert "ECE" not in render(ROWS, PAIRED, "markdown")
+    assert "seconds" not in render(ROWS, PAIRED, "text").lower()
+    only = render([ROWS[0] | {"ece": 0.1}], [], "markdown")
+    assert "| method | target | ECE % |" in only
+    both = render([ROWS[0] | KNOWN, ROWS[0] | KNOWN | {"k_shot": 5}], [], "markdown")
+    assert "| maml+rotogbml | lao | 5 | 5 | 5.12 |" in both
+
+
 def test_text_takes_names_as_they_are() -> None:
     assert "[bold]maml[/bold]" in render([result_row("[bold]maml[/bold]")], [], "text")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,10 @@ class Episode:
     def n_way(self) -> int:
         """Number of classes."""
         return len(self.classes)
+
+    def asking(self, x: Tensor) -> Episode:
+        """Return the episode with queries [q, 3, size, size] that nobody labelled (y is −1)."""
+        return replace(self, query=Examples(x, x.new_full((len(x),), -1, dtype=torch.int64)))
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Episode:
         """Return the same episode on another device, images in ``dtype`` where given."""

@@ -18,18 +18,26 @@ import torch
 
 from rotogbml.children import environment, python
 from rotogbml.errors import RotogbmlError
+from rotogbml.evaluation.calibration import Scored, from_text, to_text, unmarked
 from rotogbml.evaluation.methods import Spec
 from rotogbml.evaluation.work import Piece, Test, cut
 from rotogbml.memory import keep_freed_memory
 
-Take = Callable[[int, list[list[float]]], None]
-"""Called with a piece's number and its accuracies."""
+Take = Callable[[int, Sequence[Any]], None]
+"""Called with a piece's number and what is kept of its episodes, [episodes, numbers] for each method."""
 
 
 def accuracies(
     specs: Sequence[Spec], tests: Sequence[Test], episodes: int, workers: int, done: Callable[[int], None]
 ) -> dict[tuple[Spec, str], np.ndarray]:
-    """Return the per-episode accuracies of every method on every target.
+    """Return the per-episode accuracies alone of what ``scored`` returns."""
+    return {key: each.accuracy for key, each in scored(specs, tests, episodes, workers, done).items()}
+
+
+def scored(
+    specs: Sequence[Spec], tests: Sequence[Test], episodes: int, workers: int, done: Callable[[int], None]
+) -> dict[tuple[Spec, str], Scored]:
+    """Return accuracies, Brier scores and bins of every method's every episode, by method and target.
 
     Args:
         specs: the methods.
@@ -42,16 +50,16 @@ def accuracies(
         RotogbmlError: a process died, or memory ran out.
     """
     pieces = list(cut(specs, tests, episodes, workers))
-    out = {(s, t.source.name): np.zeros(episodes) for s in specs for t in tests}
+    kept: dict[tuple[Spec, str], list[Any]] = {(s, t.source.name): [None] * episodes for s in specs for t in tests}
 
-    def take(number: int, values: list[list[float]]) -> None:
+    def take(number: int, values: Sequence[Any]) -> None:
         piece = pieces[number]
         for spec, of_spec in zip(piece.specs, values, strict=True):
-            out[spec, piece.test.source.name][piece.start : piece.stop] = of_spec
+            kept[spec, piece.test.source.name][piece.start : piece.stop] = of_spec
             done(len(of_spec))
 
     _deal(pieces, min(workers, len(pieces)), take)
-    return out
+    return {key: unmarked(lines) for key, lines in kept.items()}
 
 
 def _deal(pieces: list[Piece], workers: int, take: Take) -> None:
@@ -124,7 +132,7 @@ class _Child:
                     if isinstance(answer, str):
                         raise RotogbmlError(answer)
                     if line:
-                        self.take(number, answer)
+                        self.take(number, [from_text(of_spec) for of_spec in answer])
                 # With nothing in hand and nothing left it was dismissed.
                 if not line and (number is not None or self.deck):
                     raise RotogbmlError(
@@ -155,13 +163,13 @@ class _Child:
 
 
 def serve() -> None:
-    """Be the other process: pieces, then their numbers on standard input, a line of accuracies each on output."""
+    """Be the other process: pieces, then their numbers on standard input, a line each on output, of what is kept."""
     keep_freed_memory()
     torch.set_num_threads(1)
     pieces = pickle.load(sys.stdin.buffer)
     print(json.dumps([]), flush=True)
     try:
         for number in sys.stdin.buffer:
-            print(json.dumps(pieces[int(number)].run()), flush=True)
+            print(json.dumps([to_text(of_spec) for of_spec in pieces[int(number)].run()]), flush=True)
     except RotogbmlError as error:
         print(json.dumps(str(error)), flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -33,11 +33,19 @@ AVERAGED = "averaged"
 """As a checkpoint: the running mean of the weights."""
 
 
+Judge = Callable[[Tensor], Tensor]
+"""Scores images: [q, 3, size, size] → [q, n_way]."""
+
+
 class Method(Protocol):
     """Scores the queries of an episode after seeing its support."""
 
     def scores(self, episode: Episode) -> Tensor:
-        """Return [q, n_way]; the largest of a row is the prediction."""
+        """Return [q, n_way]; the largest of a row is the prediction, softmax of a row are the probabilities."""
+        ...
+
+    def ready(self, episode: Episode) -> Judge:
+        """Adapt to the support as to one never met, nothing remembered, and return what then scores images."""
         ...
 
     def together(self, images: int, size: int) -> int:
@@ -64,6 +72,10 @@ class Adapted:
     def scores(self, episode: Episode) -> Tensor:
         """Return c_{φ^τ}(f_{θ^τ}(x^q))."""
         return self.learner.predict(self.psi, episode) if self.still is None else self.still.predict(episode)
+
+    def ready(self, episode: Episode) -> Judge:
+        """Return the adapted c_{φ^τ}(f_{θ^τ}(·))."""
+        return self.learner.ready(self.psi, episode)
 
     @cached_property
     def still(self) -> Frozen | Remembered | None:
@@ -100,18 +112,30 @@ class Adapted:
 
 @dataclass(frozen=True)
 class Ensemble(Adapted):
-    """Several checkpoints of one run, each adapted by itself: the mean of their probabilities (MAML++)."""
+    """Several checkpoints of one run, each adapted by itself: the mean of their probabilities (MAML++).
+
+    Its scores are the logarithms of that mean, in double (no two means become one), whose softmax it is again.
+    """
 
     members: tuple[Adapted, ...] = ()
 
     def scores(self, episode: Episode) -> Tensor:
-        """Return the mean over members of softmax c(f(x^q))."""
+        """Return log of the mean over members of softmax c(f(x^q))."""
         return self.of_all([episode])[0]
 
+    def ready(self, episode: Episode) -> Judge:
+        """Adapt every member."""
+        judges = [member.ready(episode) for member in self.members]
+        return lambda x: _log_mean([judge(x) for judge in judges])
+
     def of_all(self, episodes: Sequence[Episode]) -> list[Tensor]:
-        """Return the mean over members of softmax c(f(x^q)) of each."""
+        """Return log of the mean over members of softmax c(f(x^q)) of each."""
         of_members = zip(*(member.of_all(episodes) for member in self.members), strict=True)
-        return [torch.stack([scores.softmax(1) for scores in each]).mean(0) for each in of_members]
+        return [_log_mean(each) for each in of_members]
+
+
+def _log_mean(scores: Sequence[Tensor]) -> Tensor:
+    return torch.stack([each.softmax(1) for each in scores]).mean(0).double().log()
 
 
 class PixelPrototypes:
@@ -119,9 +143,13 @@ class PixelPrototypes:
 
     def scores(self, episode: Episode) -> Tensor:
         """Return minus the squared distance to each class's mean."""
-        support, query = episode.support.x.flatten(1), episode.query.x.flatten(1)
+        return self.ready(episode)(episode.query.x)
+
+    def ready(self, episode: Episode) -> Judge:
+        """Take the means."""
+        support = episode.support.x.flatten(1)
         means = torch.stack([support[episode.support.y == c].mean(0) for c in range(episode.n_way)])
-        return -torch.cdist(query, means).square()
+        return lambda x: -torch.cdist(x.flatten(1), means).square()
 
     def together(self, images: int, size: int) -> int:
         """Return 1: nothing adapts."""

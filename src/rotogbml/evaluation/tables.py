@@ -27,13 +27,14 @@ from rotogbml.evaluation.cells import (
     paired_cells,
     protocols,
 )
+from rotogbml.evaluation.further import TITLE, further
 from rotogbml.evaluation.terminal import text
 
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 CSV_FIELDS = (
     *("kind", "method", "versus", "target", "split", "classes", "n_way", "k_shot", "n_query", "episodes", "norm"),
     *("inner_steps", "mean", "ci95", "training_seed", "test_seed", "sources", "steps", "checkpoint", "groups"),
-    *("run", "key"),
+    *("ece", "brier", "brier_ci95", "adapt_seconds", "predict_seconds", "run", "key"),
 )
 
 
@@ -74,6 +75,9 @@ def _markdown(rows: Sequence[Row], paired: Sequence[Row]) -> str:
     for index in top:
         body[index][ACCURACY] = f"**{body[index][ACCURACY]}**"
     parts = [_pipes(COLUMNS, body)]
+    columns, more = further(rows)
+    if more:
+        parts += [f"{TITLE}:", _pipes(columns, [[_markdown_escape(cell) for cell in line] for line in more])]
     if paired:
         lines = [[_markdown_escape(cell) for cell in paired_cells(pair)] for pair in paired]
         parts += ["Paired differences, episode by episode (percentage points):", _pipes(PAIRED_COLUMNS, lines)]
@@ -93,6 +97,10 @@ def _latex(rows: Sequence[Row], paired: Sequence[Row]) -> str:
     for index in top:
         body[index][ACCURACY] = rf"\textbf{{{body[index][ACCURACY]}}}"
     parts = ["% \\usepackage{booktabs}", _tabular(COLUMNS, body)]
+    columns, more = further(rows)
+    if more:
+        lines = [[latex_escape(cell) for cell in line] for line in more]
+        parts += ["", f"% {TITLE[0].lower()}{TITLE[1:]}", _tabular(columns, lines)]
     if paired:
         lines = [[latex_escape(cell) for cell in paired_cells(pair)] for pair in paired]
         parts += ["", "% paired differences, episode by episode (percentage points)", _tabular(PAIRED_COLUMNS, lines)]

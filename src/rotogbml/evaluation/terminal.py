@@ -19,6 +19,7 @@ from rotogbml.evaluation.cells import (
     firsts,
     paired_table,
 )
+from rotogbml.evaluation.further import TITLE, WORDS, further
 
 WHOLE = 112  # columns of a terminal in which every column of the table has its place
 ALWAYS = ("method", "target", COLUMNS[ACCURACY].title)
@@ -33,6 +34,11 @@ def text(rows: Sequence[Row], paired: Sequence[Row]) -> str:
     console = Console(file=buffer, width=width, force_terminal=sys.stdout.isatty(), highlight=False, markup=False)
     if rows:
         _results(console, by_target(rows), width < WHOLE)
+        columns, more = further(by_target(rows))
+        if more:
+            console.print(f"\n{TITLE}")
+            console.print(_table(columns, more, groups=firsts(by_target(rows))))
+            console.print(WORDS, style="dim")
     else:
         console.print("No result rows.")
     if paired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,9 @@ from rotogbml.config import RunConfig
 from rotogbml.config import names as listed
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
-from rotogbml.evaluation.dealing import accuracies
+from rotogbml.evaluation.calibration import Scored
+from rotogbml.evaluation.cost import cost
+from rotogbml.evaluation.dealing import scored
 from rotogbml.evaluation.examples import write_examples
 from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Spec, check_head, load, run_names, shown_names
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
@@ -72,11 +75,11 @@ def evaluate(
         respect_groups: Never put images of one lesion, leaf or patient on both sides of an episode, where a target
             names them; false is the literature's protocol. The row says which.
         format: How the table is printed.
-        out: Folder for results.json, episodes.npz and examples.npz; RUN/evaluation of the first run where not given.
+        out: Folder for results.json and what lies beside it; RUN/evaluation of the first run where not given.
         workers: Processes; as many as cores where not given. The numbers do not depend on it.
 
     Returns:
-        The rows, the paired differences and the accuracy of every episode.
+        The rows, the paired differences, what is kept of every episode, and the seconds of a task.
 
     Raises:
         UsageError: a run, a target or a number cannot be used.
@@ -142,15 +145,18 @@ def evaluate(
 
     # A module that was given from Python stays in the process that it was given to.
     alone = any(config.encoder.name.startswith("given:") for config in configs)
-    scores = _score(specs, tests, episodes, 1 if alone else workers or cores())
+    found_of = _score(specs, tests, episodes, 1 if alone else workers or cores())
+    scores = {key: each.accuracy for key, each in found_of.items()}
     rows = []
     for spec in specs:
+        with saying_what_to_lower(LOWER):
+            seconds = cost(load(spec, tests[0].source.size), tests[0], episodes * len(tests))
         trained = (names[spec.run], sorted(seen[spec.run].pixels)) if spec.kind == "run" else ("", [])
         for test in tests:
-            values = scores[spec, test.source.name]
+            values = found_of[spec, test.source.name]
             label = protocol_label(spec.config(), test, trained[1], episodes, found) if spec.kind == "run" else ""
             rows.append(_row(spec, test, values, shown[spec], *trained, results.command, label))
-            results.add(rows[-1], values)
+            results.add(rows[-1], values, seconds)
     paired = [
         pair for other in specs[1 : len(configs)] for pair in _pairs(specs[0], other, tests, scores, shown, names)
     ]
@@ -159,7 +165,7 @@ def evaluate(
     results.write()
     with saying_what_to_lower(LOWER):
         write_examples(results.folder / "examples.npz", shown, tests)
-    print(render([results.rows[row.key] for row in rows], [vars(pair) for pair in paired], format))
+    print(render([results.whole(row.key) for row in rows], [vars(pair) for pair in paired], format))
     return results
 
 
@@ -182,24 +188,25 @@ def _targets(target: list[str] | None, first: RunConfig, found: dict[str, Packed
     return names
 
 
-def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) -> dict[tuple[Spec, str], np.ndarray]:
+def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) -> dict[tuple[Spec, str], Scored]:
     columns = (TextColumn("testing"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
         task = bar.add_task("", total=len(specs) * len(tests) * episodes)
-        return accuracies(specs, tests, episodes, workers, lambda n: bar.advance(task, n))
+        return scored(specs, tests, episodes, workers, lambda n: bar.advance(task, n))
 
 
 def _row(
     spec: Spec,
     test: Test,
-    values: np.ndarray,
+    found: Scored,
     shown: str,
     run: str,
     trained_on: list[str],
     command: str,
     protocol: str,
 ) -> Row:
-    mean, ci95 = mean_ci95(values)
+    mean, ci95 = mean_ci95(found.accuracy)
+    brier, brier_ci95 = mean_ci95(found.brier)
     config = None if spec.kind == "pixels" else spec.config()
     method = load(spec, test.source.size)
     return Row(
@@ -211,7 +218,7 @@ def _row(
         n_way=test.n_way,
         k_shot=test.k_shot,
         n_query=test.n_query,
-        episodes=len(values),
+        episodes=len(found.accuracy),
         norm=method.norm if isinstance(method, Adapted) else "none",
         inner_steps=method.steps_on(test.n_way * test.k_shot) if isinstance(method, Adapted) else 0,
         mean=mean,
@@ -224,7 +231,14 @@ def _row(
         command=command,
         protocol=protocol,
         groups=test.groups,
+        ece=_finite(found.ece),
+        brier=_finite(brier),
+        brier_ci95=_finite(brier_ci95),
     )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _pairs(

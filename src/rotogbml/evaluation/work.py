@@ -1,7 +1,7 @@
 """Fixed test episodes, scored.
 
 An episode is a pure function of (test seed, split, index), and so is what a method makes of it: every process computes
-with one thread, and what is worked out together begins at a multiple of its length. The accuracies are the same to the
+with one thread, and what is worked out together begins at a multiple of its length. What is kept is the same to the
 bit however pieces are cut and dealt.
 """
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.evaluation import stacked
+from rotogbml.evaluation.calibration import marks
 from rotogbml.evaluation.methods import Spec, load
-from rotogbml.learners import accuracy
 from rotogbml.memory import saying_what_to_lower
 from rotogbml.sources.packed import PackedSource
 
@@ -66,8 +66,8 @@ class Piece:
     start: int
     stop: int
 
-    def run(self) -> list[list[float]]:
-        """Return the accuracy of each episode, 0 … 1, method by method; its images are read once for all of them.
+    def run(self) -> list[list[list[float]]]:
+        """Return the ``marks`` of each episode, method by method; its images are read once for all of them.
 
         Raises:
             RotogbmlError: memory ran out.
@@ -75,7 +75,7 @@ class Piece:
         test, sampler = self.test, self.test.sampler()
         methods = [load(spec, test.source.size) for spec in self.specs]
         together = [method.together(test.n_way * test.k_shot, test.source.size) for method in methods]
-        found: list[list[float]] = [[] for _ in methods]
+        found: list[list[list[float]]] = [[] for _ in methods]
         with saying_what_to_lower(LOWER):
             for first in range(self.start, self.stop, max(together)):
                 # A last stack is filled up with the episodes that would follow.
@@ -83,7 +83,7 @@ class Piece:
                 for method, e, values in zip(methods, together, found, strict=True):
                     for some in (episodes[i : i + e] for i in range(0, len(episodes), e)):
                         scores = method.of_all(some)
-                        values += [accuracy(s, episode.query.y) for s, episode in zip(scores, some, strict=True)]
+                        values += [marks(s, episode.query.y) for s, episode in zip(scores, some, strict=True)]
         return [values[: self.stop - self.start] for values in found]
 
 

@@ -12,7 +12,7 @@ task by task, and memory does not grow with the number of tasks.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -167,12 +167,21 @@ class Learner:
 
     def predict(self, psi: Psi, episode: Episode) -> Tensor:
         """Return query scores [q, n_way] after ``test_steps`` of adaptation; no ISI, no rotation."""
-        problem = replace(Problem.of(self.network, episode), seen=None)
-        adapted = self._end(problem, leaves(psi), self.test_steps, create_graph=False)
+        return self.ready(psi, episode)(episode.query.x)
+
+    def ready(self, psi: Psi, episode: Episode) -> Callable[[Tensor], Tensor]:
+        """Adapt to the support, and return what then scores images: [q, 3, size, size] → [q, n_way]."""
+        own = replace(Problem.of(self.network, episode), seen=None)
+        adapted = self._end(own, leaves(psi), self.test_steps, create_graph=False)
         t = self.test_steps if self.group_moves_encoder else 0
-        with torch.no_grad():
+
+        @torch.no_grad()
+        def judge(x: Tensor) -> Tensor:
+            problem = replace(own, query=episode.asking(x).query)
             z = self._alone(problem, adapted, t) if self.judges_alone else problem.query_features(adapted.theta, t)
             return self.network.logits(adapted.phi, z)
+
+        return judge
 
     def where_it_explodes(
         self, psi: Psi, episode: Episode, drop: Masks | None = None, rotate: Rotation | None = None

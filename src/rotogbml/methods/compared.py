@@ -10,7 +10,7 @@ labelled images (``draws``); its parameters are ψ = (θ, φ): the encoder, and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -105,6 +105,13 @@ class Compared:
         with torch.no_grad():
             support, query = self.features(psi.theta, episode)
         return self.scores(psi, support, episode.support.y, query, episode.n_way, episode.key).detach()
+
+    def ready(self, psi: Psi, episode: Episode) -> Callable[[Tensor], Tensor]:
+        """Return what scores images of a task, [q, 3, size, size] → [q, n_way].
+
+        What can be done before any comes is done before; here, nothing.
+        """
+        return lambda x: self.predict(psi, episode.asking(x))
 
     def steps(self, images: int) -> int:
         """Return how many gradient steps a test takes on a support of so many images."""

@@ -10,6 +10,8 @@ own, by which the queries then go, as in that code; under the other norms all pa
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -42,6 +44,10 @@ class FineTuned(Compared):
 
     def predict(self, psi: Psi, episode: Episode) -> Tensor:
         """Return the scores of a network of the task's own."""
+        return self.ready(psi, episode)(episode.query.x)
+
+    def ready(self, psi: Psi, episode: Episode) -> Callable[[Tensor], Tensor]:
+        """Tune a network of the task's own, and return what then scores images."""
         x, y, key = episode.support.x, episode.support.y, episode.key
         encoder = self.network.encoder
         theta = {name: p.detach().clone().requires_grad_() for name, p in psi.theta.items()}
@@ -60,10 +66,14 @@ class FineTuned(Compared):
                 for p, g in zip(theta.values(), gradients, strict=False):
                     p.sub_(g, alpha=self.fit.lr)
                 _average(averages, seen or {})
-        with torch.no_grad():
-            both = torch.cat([x, episode.query.x])
+
+        @torch.no_grad()
+        def judge(query: Tensor) -> Tensor:
+            both = torch.cat([x, query])
             z = called(encoder, theta | averages, both, None, NormPass(given=len(x)))[len(x) :]
             return F.linear(z, *head)
+
+        return judge
 
 
 def _average(averages: Params, seen: Seen) -> None:

@@ -44,6 +44,8 @@ class RunRecord:
     timing: list[dict[str, Any]]
     results: dict[str, Any]
     examples: list[Example]
+    seconds: dict[str, Any] = field(default_factory=dict)
+    """What the clock said of result rows, by their keys."""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -82,6 +84,7 @@ def read_run(folder: str | Path) -> RunRecord:
         timing=_lines(path / "timing.jsonl", notes),
         results=_json(path / "evaluation" / "results.json", notes),
         examples=_examples(path / "evaluation" / "examples.npz", notes),
+        seconds=_json(path / "evaluation" / "timing.json", notes),
         notes=notes,
     )
     record.metrics.sort(key=lambda line: line.get("step", 0))

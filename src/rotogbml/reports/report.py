@@ -73,7 +73,7 @@ def page(records: Sequence[RunRecord], command: str) -> str:
 
 def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
     """Collect what the template shows, section by section."""
-    from rotogbml.evaluation import cells
+    from rotogbml.evaluation import cells, further
     from rotogbml.reports import course, words
 
     rows = cells.by_target(_rows(records))
@@ -88,6 +88,9 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
         "rows": [cells.cells(row, names=1) for row in rows],
         "protocols": cells.protocols(rows),
         "firsts": cells.firsts(rows),
+        "further": further.further(_with_seconds(rows, records)),
+        "further_title": further.TITLE,
+        "further_words": further.WORDS,
         "best": cells.best(rows),
         "glance": _glance(rows),
         "paired": cells.paired_table(_paired(records)),
@@ -143,6 +146,14 @@ def _rows(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
             seen.append(same)
             rows.append(row)
     return rows
+
+
+def _with_seconds(rows: Sequence[dict[str, Any]], records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Put to each row what the clock said of it, in the first evaluation that measured it."""
+    said: dict[str, Any] = {}
+    for record in records:
+        said = {key: each for key, each in record.seconds.items() if isinstance(each, dict)} | said
+    return [row | said.get(str(row.get("key")), {}) for row in rows]
 
 
 def _paired(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
