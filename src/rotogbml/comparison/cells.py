@@ -14,6 +14,11 @@ from rotogbml.evaluation.cells import NOTHING, Column, percent
 from rotogbml.studies.plan import Plan
 
 
+AVERAGE = "average"
+LAST_OF_ACCURACY = "p (Holm)"
+"""Titles of columns that others look for."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table that people read.
@@ -55,9 +60,6 @@ def table_of(plan: Plan, rows: Sequence[CompareRow]) -> Table:
     return Table(_heading(plan, rows), columns, blocks, bold, _below(plan, rows, notes))
 
 
-AVERAGE = "average"
-
-
 def _parts(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes: _Notes) -> list[_Part]:
     """Return the columns; those of which no row knows anything are left out."""
     text, number = False, True
@@ -69,7 +71,7 @@ def _parts(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes
         _Part(Column(AVERAGE, number), lambda row: percent(row.study.mean, row.study.ci95)),
         _Part(Column("− ours", number), _difference),
         _Part(Column("95 % interval", number), _interval),
-        _Part(Column("p (Holm)", number), lambda row: _number(row.study.holm, 1, 3)),
+        _Part(Column(LAST_OF_ACCURACY, number), lambda row: _number(row.study.holm, 1, 3)),
     ]
     optional = [
         _Part(Column("untrained", number), lambda row: percent(*row.untrained) if row.untrained else NOTHING),
@@ -172,7 +174,10 @@ def _below(plan: Plan, rows: Sequence[CompareRow], notes: _Notes) -> list[str]:
     if any(row.untrained for row in rows):
         lines.append("untrained: the average of the same network before training, on the same episodes.")
     if any(row.ece is not None for row in rows):
-        lines.append("ECE: how far confidence is from accuracy, 15 bins; Brier: squared error of the probabilities.")
+        lines.append(
+            "ECE: how far confidence is from accuracy, 15 bins; 0 is best. Brier: squared error of the probabilities, "
+            "0 is best, 2 worst. Both are means over trainings."
+        )
     started = [setting for setting in plan.starts if setting in {row.name for row in rows}]
     if started:
         lines.append(

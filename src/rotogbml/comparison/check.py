@@ -74,6 +74,10 @@ def _with(config: Any, name: str, value: Any, whole: str = "") -> Any:
         if there is None:
             raise UsageError(f"option '{whole or name}' belongs to a part that is off")
         value = _with(there, rest, value, whole or name)
+    elif dataclasses.is_dataclass(there) and isinstance(value, Mapping):
+        for key, part in value.items():
+            there = _with(there, key, part, f"{name}.{key}")
+        value = there
     elif first in ("homogenizer", "isi", "reweight", "rotate"):
         value = None if value in _OFF else there
     elif dataclasses.is_dataclass(there) and isinstance(value, str):

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from rotogbml.comparison.cells import Table, table_of
+from rotogbml.comparison.cells import LAST_OF_ACCURACY, Table, table_of
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.evaluation.tables import latex_escape
 from rotogbml.studies.plan import Plan
@@ -37,23 +37,26 @@ def render(plan: Plan, tables: Shots, format: Format) -> str:
 
 
 def _text(table: Table) -> str:
-    lines = [line for _, block in table.blocks for line in block]
+    """Write the table for a terminal: accuracies first, then what the rows say beside them."""
     titles = [column.title for column in table.columns]
-    width = [max(len(line[c]) for line in [titles, *_starred(table)]) for c in range(len(titles))]
+    cut = titles.index(LAST_OF_ACCURACY) + 1
+    halves = (list(range(cut)), [0, 1, *range(cut, len(titles))])
+    return "\n".join([table.heading, "", *(_lines(table, half) for half in halves), *table.below, ""])
+
+
+def _lines(table: Table, chosen: Sequence[int]) -> str:
+    titles = [column.title for column in table.columns]
+    body = _starred(table)
+    width = {c: max(len(line[c]) for line in [titles, *body]) for c in chosen}
 
     def line(cells: Sequence[str]) -> str:
-        parts = (
-            cell.rjust(w) if column.number else cell.ljust(w)
-            for cell, w, column in zip(cells, width, table.columns, strict=True)
-        )
+        parts = (cells[c].rjust(width[c]) if table.columns[c].number else cells[c].ljust(width[c]) for c in chosen)
         return "  ".join(parts).rstrip()
 
-    starred = iter(_starred(table))
-    said = [table.heading, "", line(titles)]
+    said, rest = [line(titles)], iter(body)
     for block, members in table.blocks:
-        said += [f"-- {block}", *(line(next(starred)) for _ in members)]
-    assert lines
-    return "\n".join([*said, "", *table.below, ""])
+        said += [f"-- {block}", *(line(next(rest)) for _ in members)]
+    return "\n".join([*said, ""])
 
 
 def _starred(table: Table) -> list[list[str]]:

@@ -225,6 +225,8 @@ def _write(plan: Plan, tables: Shots, folder: Path) -> None:
 def _announce(ledger: Ledger, lacking: list[Cell], left_out: list[str], workers: int) -> None:
     """Say what is left out, how many trainings there are and what they take at the least."""
     plan = ledger.plan
+    if ledger.stale:
+        print(f"{ledger.stale} outcomes in {ledger.path} are of other plans or words: kept, not counted")
     for line in left_out:
         print(f"left out: {line}")
     settings = [name for name in plan.settings if name not in plan.hidden]

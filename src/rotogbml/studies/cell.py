@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import os
 import pickle
 import sys
@@ -87,11 +88,11 @@ def carry_out(work: Work) -> dict[str, Any]:
 def _tested(work: Work) -> dict[str, Any]:
     """Return the record of a trained cell: whose it is, how it was tested, each episode's accuracy."""
     from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
-    from rotogbml.evaluation.dealing import accuracies
+    from rotogbml.evaluation.cost import cost
+    from rotogbml.evaluation.dealing import scored
     from rotogbml.evaluation.methods import PIXELS, Adapted, Spec, load
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
-    from rotogbml.studies.cost import adaptation
     from rotogbml.training.assemble import open_sources
     from rotogbml.training.run import RunFolder, method_name
 
@@ -110,7 +111,9 @@ def _tested(work: Work) -> dict[str, Any]:
     assert isinstance(method, Adapted)
     if work.pixels:
         specs = {kind: Spec("pixels", checkpoint=kind) for kind in plan.checkpoints}
-    scores = accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
+    found_by = scored(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
+    scores = {kind: found_by[spec, name] for kind, spec in specs.items()}
+    timed = cost(load(specs[plan.checkpoints[0]], source.size), test, plan.episodes)
     return {
         "seed": cell.seed,
         "target": cell.target,
@@ -128,10 +131,17 @@ def _tested(work: Work) -> dict[str, Any]:
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
         "norm": "none" if work.pixels else method.learner.network.encoder.norm,
         "sources": sorted(seen.pixels),
-        "correct": {kind: packed(scores[spec, name], test.n_way * test.n_query) for kind, spec in specs.items()},
+        "correct": {kind: packed(each.accuracy, test.n_way * test.n_query) for kind, each in scores.items()},
+        "ece": {kind: _finite(each.ece) for kind, each in scores.items()},
+        "brier": {kind: _finite(float(each.brier.mean())) for kind, each in scores.items()},
         "command": ["rotogbml", "train", *work.arguments],
-        "cost": adaptation(load(specs[plan.checkpoints[0]], source.size), test),
+        "cost": {"adapt_seconds": timed.adapt_seconds, "predict_seconds": timed.predict_seconds},
     }
+
+
+def _finite(value: float) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def packed(accuracies: np.ndarray, queries: int) -> str:

@@ -1,25 +1,16 @@
-"""What a cell cost: parameters, memory and seconds of its training, seconds of a test task; and how it learned."""
+"""What a cell's training cost: parameters, memory, seconds; and how it learned over them."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rotogbml.episodes import Episode, Examples
-from rotogbml.evaluation.methods import Adapted, Method
-from rotogbml.evaluation.work import Test
 from rotogbml.training import checkpoint
 from rotogbml.training.run import RunFolder
-
-_TIMED = 5
-"""Test tasks that are timed, after one that is not; their median counts."""
 
 
 def training_cost(run: Path) -> dict[str, Any]:
@@ -51,43 +42,6 @@ def peak_memory() -> int | None:
     except OSError:
         pass
     return None
-
-
-def adaptation(method: Method, test: Test) -> dict[str, float]:
-    """Return seconds of one thread for a new task, images decoded: to be ready for it, and then for each query.
-
-    A task is timed with one query and with all of them; what the others add is the time of a query. No feature is
-    remembered from one task to the next, as it is where the same test images are asked for again and again.
-    """
-    label = _label(method)
-    ready, each = [], []
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for index in range(_TIMED + 1):
-            episode = test.episode(index)
-            queries = episode.query
-            alone = replace(episode, query=Examples(queries.x[:1], queries.y[:1]))
-            one, all_ = _seconds(label, alone), _seconds(label, episode)
-            if index:  # the first one also reserves memory
-                query = max(0.0, all_ - one) / max(1, len(queries.y) - 1)
-                each.append(query)
-                ready.append(max(0.0, one - query))
-    finally:
-        torch.set_num_threads(threads)
-    return {"adapt_seconds": float(f"{np.median(ready):.4g}"), "predict_seconds": float(f"{np.median(each):.4g}")}
-
-
-def _label(method: Method) -> Callable[[Episode], Any]:
-    if isinstance(method, Adapted):
-        return lambda episode: method.learner.predict(method.psi, episode)
-    return method.scores
-
-
-def _seconds(label: Callable[[Episode], Any], episode: Episode) -> float:
-    began = time.perf_counter()
-    label(episode)
-    return time.perf_counter() - began
 
 
 def course_of(run: Path) -> list[list[float]]:
