@@ -151,7 +151,7 @@ def test_a_start_that_fails_takes_its_rows_with_it(
         (["--steps", "1", "--methods", "protonte"], "did you mean 'protonet'"),
         (["--methods", "protonet"], "one of --minutes, --steps and --images is needed"),
         (["--steps", "1", "--workers", "0"], "workers is 0"),
-        (["--steps", "2", "--methods", "protonet", "--n_query", "200"], "n_query"),
+        (["--steps", "2", "--methods", "protonet", "--n_query", "200"], "does not go with target cars"),
         (["--steps", "1", "--methods", "baseline", "--options", '{"learner.lam": 1}'], "learner.lam"),
         (
             ["--steps", "1", "--methods", "protonet", "--options", '{"episodes.k_shot": 1, "episodes.n_way": 12}'],

@@ -37,7 +37,7 @@ def sources(stand_ins: Path) -> str:
 
 
 def right(cell: Cell, episodes: int, untrained: bool) -> np.ndarray:
-    rng = np.random.default_rng([cell.seed, len(cell.target), len(cell.setting), untrained])
+    rng = np.random.default_rng([cell.seed, cell.k_shot, len(cell.target), len(cell.setting), int(untrained)])
     level = 0.25 if untrained else LEVEL.get(cell.setting, 0.4)
     return (rng.random((episodes, 10)) < level).mean(1)
 
@@ -75,7 +75,7 @@ def outcome(plan: Plan, cell: Cell) -> dict[str, Any]:
             "adapt_seconds": 0.02,
             "predict_seconds": 0.001,
         },
-        "course": [[2, 5.0, 0.3], [4, 10.0, 0.4]] if trained else [],
+        "course": [[2, 5.0, 0.3], [4, 10.0, 0.39 + 0.01 * cell.k_shot]] if trained else [],
     }
 
 

@@ -13,7 +13,6 @@ from rotogbml.comparison.rows import CompareRow
 from rotogbml.evaluation.cells import NOTHING, Column, percent
 from rotogbml.studies.plan import Plan
 
-
 AVERAGE = "average"
 LAST_OF_ACCURACY = "p (Holm)"
 """Titles of columns that others look for."""

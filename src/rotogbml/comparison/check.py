@@ -19,8 +19,11 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.errors import UsageError, did_you_mean
+from rotogbml.evaluation.asked import asked_of, default_targets
+from rotogbml.evaluation.work import Test
+from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.plan import Cell, Plan
-from rotogbml.training.assemble import assemble
+from rotogbml.training.assemble import assemble, open_sources
 from rotogbml.training.compared import trains
 from rotogbml.training.protocol import apply
 from rotogbml.training.resolve import resolve
@@ -102,11 +105,12 @@ def trained_on(config: RunConfig, sources: Collection[str]) -> list[str]:
 
 
 def check_cells(plan: Plan, cells: Iterable[Cell], sources: list[str]) -> None:
-    """Build what each setting trains on each target, and let it go: what cannot be is said before anything trains.
+    """Build what each setting trains and is tested on, and let it go: what cannot be is said before anything trains.
 
     Raises:
         UsageError: a method and a target or a source do not go together.
     """
+    found = open_sources(sources)
     seen = set()
     for cell in cells:
         key = cell.setting, cell.target, cell.k_shot
@@ -118,8 +122,18 @@ def check_cells(plan: Plan, cells: Iterable[Cell], sources: list[str]) -> None:
             method: Mapping[str, Any] = {"start": None} if config.method.start is not None else {}
             begun = dataclasses.replace(config, method=dataclasses.replace(config.method, **method))
             assemble(begun, torch.device("cpu"))
+            _check_test(plan, cell, config, found)
         except UsageError as error:
             raise UsageError(
                 f"{cell.setting} does not go with target {cell.target}: {error}; or leave it out (--without "
                 f"{cell.setting})"
             ) from error
+
+
+def _check_test(plan: Plan, cell: Cell, config: RunConfig, found: Mapping[str, PackedSource]) -> None:
+    """Raise UsageError where the target has not the classes or images that its test takes."""
+    name = default_targets(config, found)[0] if plan.protocol else cell.target
+    source, split = found[name], asked_of(config, found).split(name, "auto")
+    if split == "auto":
+        split = "test" if source.classes_of("test") else "all"
+    Test(source, split, config.episodes.n_way, cell.k_shot, plan.test.n_query, plan.test.seed).sampler()
