@@ -183,11 +183,11 @@ def _below(plan: Plan, rows: Sequence[CompareRow], notes: _Notes) -> list[str]:
             f"Where a row begins with another run, that run's training counts: {budget} are of both together, and so "
             "are its seconds."
         )
-    missing = [entry_of(name).label for name in plan.settings if name not in plan.hidden]
-    there = {entry_of(row.name).label for row in rows}
-    absent = [label for label in missing if label not in there]
+    there = {row.name for row in rows}
+    absent = [entry_of(name) for name in plan.settings if name not in plan.hidden and name not in there]
     if absent:
-        lines.append(f"Not begun: {', '.join(absent)}.")
+        said = ", ".join(entry.label + (" on one source" if entry.single else "") for entry in absent)
+        lines.append(f"Not begun: {said}.")
     if notes.letters:
         lines.append(
             "PUBLISHED numbers are of other pipelines and stand apart: no interval or difference here uses them."
@@ -202,8 +202,8 @@ def _budget_in_words(plan: Plan, rows: Sequence[CompareRow]) -> str:
     images = [row.images for row in rows if row.images]
     seen = f"{min(images):,.0f} to {max(images):,.0f}" if images else "no"
     what = {
-        "minutes": "training time of one core, validation in it",
-        "steps": "steps of the outer loop, whatever each costs",
-        "images": "training images, counted again each time they are seen",
+        "minutes": "of training on one core, validation in it",
+        "steps": "of the outer loop, whatever each costs",
+        "images": "to train on, counted again each time they are seen",
     }[budget.unit]
-    return f"Budget: {budget}, {what}; {seen} training images were seen."
+    return f"Budget: {budget} {what}; {seen} training images were seen."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rotogbml.comparison.roster import BLOCKS
+from rotogbml.comparison.roster import BLOCKS, entry_of
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.reports import svg
 from rotogbml.reports.figures import MARKS, Plot, Series, Style, lines, signed, styles
@@ -61,6 +61,9 @@ def _against(
                 axes.set_xscale("symlog", linthresh=min(positive))
             else:
                 axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+            axes.xaxis.get_major_locator().set_params(numticks=6)
+            axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.set_xlabel(label)
         axes.set_ylabel("average accuracy, %")
         axes.grid(color=svg.INK, alpha=0.12, linewidth=0.6)
@@ -91,7 +94,7 @@ def _differences(rows: Sequence[CompareRow], ours: str) -> Plot | None:
                 markersize=5,
                 linewidth=1.3,
             )
-        axes.set_yticks(range(len(found)), [f"{_short(row.label)}  {row.number}" for row, _ in found], fontsize=8.5)
+        axes.set_yticks(range(len(found)), [f"{_short(_named(row))}  {row.number}" for row, _ in found], fontsize=8.5)
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.set_xlabel("points above ours")
         axes.tick_params(axis="y", length=0)
@@ -109,10 +112,11 @@ def _courses(rows: Sequence[CompareRow]) -> Plot | None:
     found = [row for row in rows if row.course]
     if not found:
         return None
-    chosen = styles({row.label: row.course[-1][1] for row in found})
+    names = {row.number: f"{row.number} {_named(row)}" for row in found}
+    chosen = styles({names[row.number]: row.course[-1][1] for row in found})
     series = [
-        Series(row.label, [x for x, _ in row.course], [y for _, y in row.course], chosen[row.label], marks=True)
-        for row in found
+        Series(name, [x for x, _ in row.course], [y for _, y in row.course], chosen[name], marks=True)
+        for row, name in zip(found, names.values(), strict=True)
     ]
     return lines(
         "Validation on the training sources",
@@ -121,6 +125,12 @@ def _courses(rows: Sequence[CompareRow]) -> Plot | None:
         percent=True,
         x_label="seconds of training",
     )
+
+
+def _named(row: CompareRow) -> str:
+    """Return a row's name, with what tells it from the same method on all sources; what it begins with is the table's."""
+    name = entry_of(row.name).label
+    return f"{name}, one source" if entry_of(row.name).single else name
 
 
 def _short(label: str, most: int = 34) -> str:

@@ -81,7 +81,7 @@ def _row(ledger: Ledger, row: StudyRow, number: int, untrained: Interval | None)
         trained_on=_trained_on(plan, entry, list(outcomes.values())),
         study=row,
         untrained=untrained,
-        parameters=_most([pair[0].get("parameters") for pair in costs]),
+        parameters=None if entry.pixels else _most([pair[0].get("parameters") for pair in costs]),
         memory=None if not _trains(plan, entry) else _most([cost.get("memory") for pair in costs for cost in pair]),
         training_seconds=_mean([_sum([cost.get("training_seconds") for cost in pair]) for pair in costs]),
         images=float(np.mean(steps)),
