@@ -128,7 +128,7 @@ def _courses(rows: Sequence[CompareRow]) -> Plot | None:
 
 
 def _named(row: CompareRow) -> str:
-    """Return a row's name, with what tells it from the same method on all sources; what it begins with is the table's."""
+    """Return a row's name, with what tells it from the same method on all sources; what it begins with is left out."""
     name = entry_of(row.name).label
     return f"{name}, one source" if entry_of(row.name).single else name
 
