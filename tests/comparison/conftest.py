@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def inline_for() -> Callable[[], contextlib.AbstractContextManager[None]]:
     """Return a context in which trainings are carried out in this process."""
 
     @contextlib.contextmanager
-    def context() -> Iterator[None]:
+    def context() -> Generator[None]:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(verb, "Cores", Inline)
             yield

@@ -151,6 +151,7 @@ def test_a_start_that_fails_takes_its_rows_with_it(
         (["--steps", "1", "--methods", "protonte"], "did you mean 'protonet'"),
         (["--methods", "protonet"], "one of --minutes, --steps and --images is needed"),
         (["--steps", "1", "--workers", "0"], "workers is 0"),
+        (["--steps", "1", "--methods", "finetune", "--start", "nowhere.pt"], "nowhere.pt: give a run folder"),
         (["--steps", "2", "--methods", "protonet", "--n_query", "200"], "does not go with target cars"),
         (["--steps", "1", "--methods", "baseline", "--options", '{"learner.lam": 1}'], "learner.lam"),
         (

@@ -119,9 +119,9 @@ def check_cells(plan: Plan, cells: Iterable[Cell], sources: list[str]) -> None:
         seen.add(key)
         try:
             config = configuration(plan, cell, sources)
-            method: Mapping[str, Any] = {"start": None} if config.method.start is not None else {}
-            begun = dataclasses.replace(config, method=dataclasses.replace(config.method, **method))
-            assemble(begun, torch.device("cpu"))
+            if cell.setting in plan.starts:  # its start is trained first; weights of the user's are read here
+                config = dataclasses.replace(config, method=dataclasses.replace(config.method, start=None))
+            assemble(config, torch.device("cpu"))
             _check_test(plan, cell, config, found)
         except UsageError as error:
             raise UsageError(
