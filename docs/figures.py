@@ -31,7 +31,7 @@ HUES = ("#0561cd", "#d2390c", "#0ba46f")
 def two_tasks(out: Path) -> str:
     """Draw Figure 1 and return its caption."""
     courses = {"plain": train(homogenizer(False)), "RotoGBML": train(homogenizer(True))}
-    figure, axes = _panels(2, width=9.0, height=4.6)
+    figure, axes = panels(2, width=9.0, height=4.6)
     span = torch.linspace(-2.6, 2.6, 220, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(span, span, indexing="xy"), dim=-1)
     said = []
@@ -71,7 +71,7 @@ def leader(out: Path) -> str:
         f"leader at {slow:.3f} of the follower's rate": lambda t: slow * rate,
         "leader's rate falls as 1/t": lambda t: rate / (1 + t),
     }
-    figure, (left, right) = _panels(2, width=9.0, height=3.6)
+    figure, (left, right) = panels(2, width=9.0, height=3.6)
     said = [f"smooth below a ratio of {smooth_ratio(a):.4f} (a = {a:g})"]
     for hue, (name, at) in zip(HUES[::-1], rates.items(), strict=True):
         course = game(rate, at, a)
@@ -114,7 +114,7 @@ def triangle(out: Path, run: Path, sources: Sequence[str]) -> str:
             f"{run}: {' and '.join(missing[0])} never met in a minibatch; "
             f"name three sources that did, such as {sorted(seen)[0]}"
         )
-    figure, axes = _panels(2, width=8.0, height=3.4)
+    figure, axes = panels(2, width=8.0, height=3.4)
     said = []
     for panel, which, title in zip(axes, (0, 1), ("before ω", "after ω"), strict=True):
         ab, ac, bc = (float(np.mean([d[which] for d in seen[pair]])) for pair in pairs)
@@ -200,7 +200,8 @@ def saliency(out: Path, runs: Sequence[str], target: Sequence[str]) -> str:
     )
 
 
-def _panels(n: int, width: float, height: float) -> tuple[Any, Any]:
+def panels(n: int, width: float, height: float) -> tuple[Any, Any]:
+    """Return a figure and its n axes in a row; inches."""
     import matplotlib
     from matplotlib.figure import Figure
 

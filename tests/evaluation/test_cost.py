@@ -80,7 +80,7 @@ def episode() -> Episode:
     g = torch.Generator().manual_seed(0)
     x, y = torch.randn(12, 3, 20, 20, generator=g), torch.arange(12) % 3
     return Episode(
-        Examples(x[:3], y[:3]), Examples(x[3:], y[3:]), "made", ("a", "b", "c"), (np.arange(3), np.arange(9))
+        Examples(x[:3], y[:3]), Examples(x[3:], y[3:]), "made", ("a", "b", "c"), (np.arange(3), np.arange(3, 12))
     )
 
 

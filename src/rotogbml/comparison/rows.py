@@ -56,7 +56,7 @@ class CompareRow:
 def compare_rows(ledger: Ledger, k_shot: int) -> list[CompareRow]:
     """Return the rows of which at least a cell is done, in the table's order; p is corrected over them."""
     plan = ledger.plan
-    found = [row for row in study_rows(ledger) if row.k_shot == k_shot and row.setting not in plan.hidden]
+    found = [row for row in study_rows(ledger) if row.trained_k_shot == k_shot and row.setting not in plan.hidden]
     untrained = {row.setting: (row.mean, row.ci95) for row in found if row.checkpoint == UNTRAINED}
     tested = corrected([row for row in found if row.checkpoint == plan.judge])
     ordered = sorted(tested, key=lambda row: BLOCKS.index(entry_of(row.setting).block))
@@ -65,13 +65,13 @@ def compare_rows(ledger: Ledger, k_shot: int) -> list[CompareRow]:
 
 def _row(ledger: Ledger, row: StudyRow, number: int, untrained: Interval | None) -> CompareRow:
     plan, entry = ledger.plan, entry_of(row.setting)
-    outcomes = grid(ledger, plan.rungs[0], LEARNER, row.k_shot, row.setting)
+    outcomes = grid(ledger, plan.rungs[0], LEARNER, row.trained_k_shot, row.setting)
     start = plan.starts.get(row.setting)
-    starts = {} if start is None else grid(ledger, plan.rungs[0], LEARNER, row.k_shot, start)
+    starts = {} if start is None else grid(ledger, plan.rungs[0], LEARNER, row.trained_k_shot, start)
     both = [[outcomes[key], *([starts[key]] if key in starts else [])] for key in outcomes]
     costs = [[outcome.get("cost", {}) for outcome in pair] for pair in both]
-    steps = [
-        sum(outcome["steps"] * plan.images_of_step(outcome["setting"], row.k_shot) for outcome in pair) for pair in both
+    seen = [
+        sum(one["steps"] * plan.images_of_step(one["setting"], row.trained_k_shot) for one in pair) for pair in both
     ]
     return CompareRow(
         number=number,
@@ -84,7 +84,7 @@ def _row(ledger: Ledger, row: StudyRow, number: int, untrained: Interval | None)
         parameters=None if entry.pixels else _most([pair[0].get("parameters") for pair in costs]),
         memory=None if not _trains(plan, entry) else _most([cost.get("memory") for pair in costs for cost in pair]),
         training_seconds=_mean([_sum([cost.get("training_seconds") for cost in pair]) for pair in costs]),
-        images=float(np.mean(steps)),
+        images=float(np.mean(seen)),
         adapt_seconds=_mean([pair[0].get("adapt_seconds") for pair in costs]),
         predict_seconds=_mean([pair[0].get("predict_seconds") for pair in costs]),
         ece=_mean([_of_checkpoint(outcome, "ece", plan.judge) for outcome in outcomes.values()]),

@@ -103,7 +103,11 @@ def _tested(work: Work) -> dict[str, Any]:
     name = cell.target if config.protocol is None else default_targets(config, found)[0]
     source, seen = found[name], Seen.by(str(work.run))
     split = honest_split(source, asked_of(config, found).split(name, "auto"), [seen])
-    test = Test(source, split, config.episodes.n_way, cell.k_shot, plan.n_query, plan.seed)
+    tests = {
+        k_shot: Test(source, split, config.episodes.n_way, k_shot, plan.n_query, plan.seed)
+        for k_shot in plan.shots(cell.k_shot)
+    }
+    test = tests[min(tests)]
     specs = {kind: Spec("run", str(work.run), kind) for kind in plan.checkpoints}
     specs |= {kind: Spec("untrained", str(work.run), kind) for kind in plan.checkpoints if kind == UNTRAINED}
     load.cache_clear()
@@ -111,8 +115,11 @@ def _tested(work: Work) -> dict[str, Any]:
     assert isinstance(method, Adapted)
     if work.pixels:
         specs = {kind: Spec("pixels", checkpoint=kind) for kind in plan.checkpoints}
-    found_by = scored(list(specs.values()), [test], plan.episodes, 1, lambda _: None)
-    scores = {kind: found_by[spec, name] for kind, spec in specs.items()}
+    by_shots = {
+        k_shot: scored(list(specs.values()), [each], plan.episodes, 1, lambda _: None) for k_shot, each in tests.items()
+    }
+    correct = {k_shot: _correct(specs, by_shots[k_shot], each) for k_shot, each in tests.items()}
+    scores = {kind: by_shots[test.k_shot][spec, name] for kind, spec in specs.items()}
     timed = cost(load(specs[plan.checkpoints[0]], source.size), test, plan.episodes)
     return {
         "seed": cell.seed,
@@ -131,7 +138,8 @@ def _tested(work: Work) -> dict[str, Any]:
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
         "norm": "none" if work.pixels else method.learner.network.encoder.norm,
         "sources": sorted(seen.pixels),
-        "correct": {kind: packed(each.accuracy, test.n_way * test.n_query) for kind, each in scores.items()},
+        "correct": correct.pop(test.k_shot),
+        **({"correct_at": {str(k_shot): found for k_shot, found in correct.items()}} if correct else {}),
         "ece": {kind: _finite(each.ece) for kind, each in scores.items()},
         "brier": {kind: _finite(float(each.brier.mean())) for kind, each in scores.items()},
         "command": ["rotogbml", "train", *work.arguments],
@@ -142,6 +150,12 @@ def _tested(work: Work) -> dict[str, Any]:
 def _finite(value: float) -> float | None:
     """Return a number for JSON, which has no NaN."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _correct(specs: Mapping[str, Any], scores: Mapping[Any, Any], test: Any) -> dict[str, str]:
+    """Return the number of right queries of each episode, packed, for each checkpoint."""
+    queries = test.n_way * test.n_query
+    return {kind: packed(scores[spec, test.source.name].accuracy, queries) for kind, spec in specs.items()}
 
 
 def packed(accuracies: np.ndarray, queries: int) -> str:

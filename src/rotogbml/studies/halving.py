@@ -9,9 +9,10 @@ from rotogbml.studies.ledger import Ledger, Outcome
 from rotogbml.studies.plan import Rung
 
 
-def accuracy(outcome: Outcome, checkpoint: str) -> np.ndarray:
-    """Return the accuracy of each test episode, 0 … 1."""
-    return unpacked(outcome["correct"][checkpoint], outcome["n_way"] * outcome["n_query"])
+def accuracy(outcome: Outcome, checkpoint: str, k_shot: int | None = None) -> np.ndarray:
+    """Return the accuracy of each test episode, 0 … 1, with the fewest shots tested or with ``k_shot``."""
+    correct = outcome.get("correct_at", {}).get(str(k_shot), outcome["correct"])
+    return unpacked(correct[checkpoint], outcome["n_way"] * outcome["n_query"])
 
 
 def survivors(ledger: Ledger, settings: tuple[str, ...], rung: int) -> tuple[str, ...] | None:

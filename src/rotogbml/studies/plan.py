@@ -5,7 +5,7 @@ A plan is a YAML file::
     about: what the study is to answer
     targets: [cars, plants]          # each held out in its turn; all other sources are trained on
     seeds: [0, 1]                    # of training; test episodes have a seed of their own
-    k_shot: [1]                      # trained and tested with
+    k_shot: [1]                      # trained with, and tested with unless test.k_shot says otherwise
     rungs: [{steps: 300, keep: 8, seeds: [0]}, {steps: 1000}]
     test: {episodes: 300, seed: 0, checkpoints: [last, averaged]}
     judge: averaged                  # the checkpoint that settings are ranked by
@@ -89,12 +89,21 @@ class Rung:
 
 @dataclass(frozen=True)
 class TestPlan:
-    """How every cell is tested: ``episodes`` fixed episodes of its target, at each of the ``checkpoints``."""
+    """How every cell is tested: ``episodes`` fixed episodes of its target, at each of the ``checkpoints``.
+
+    Digests take its text, in which later fields are left out until they are used: older results stay valid.
+    """
 
     episodes: int = 600
     seed: int = 0
     n_query: int = 15
     checkpoints: tuple[str, ...] = ("last", "averaged")
+    k_shot: tuple[int, ...] | None = field(default=None, repr=False)
+    """Each training is tested with all of these; None: with the shots that it was trained with."""
+
+    def shots(self, trained: int) -> tuple[int, ...]:
+        """Return the shots that a training is tested with."""
+        return self.k_shot or (trained,)
 
 
 @dataclass(frozen=True, order=True)
@@ -188,6 +197,8 @@ class Plan:
     def digest(self, cell: Cell, budget: Budget) -> str:
         """Return a digest of all that decides a cell's numbers: results of another one are not of this plan."""
         decides: tuple[Any, ...] = (self.arguments(cell, budget), self.test)
+        if self.test.k_shot is not None:
+            decides += (self.test.k_shot,)
         start = self.start(cell)
         if start is not None:
             decides += (self.arguments(start, budget),)
@@ -276,6 +287,9 @@ def _check(plan: Plan) -> None:
             for one in said or ():
                 if one not in known:
                     raise UsageError(f"a rung names '{one}': the plan has {', '.join(map(str, known))}")
+    for shots in (*plan.k_shot, *(plan.test.k_shot or ())):
+        if not isinstance(shots, int) or shots < 1:
+            raise UsageError(f"k_shot is '{shots}': give whole numbers, at least 1")
     if plan.test.episodes < 2:
         raise UsageError(f"test.episodes is {plan.test.episodes}: an interval needs at least 2")
     for checkpoint in plan.test.checkpoints:

@@ -33,8 +33,9 @@ def render(plan: Plan, rows: Sequence[StudyRow], format: Format) -> str:
 def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str], list[list[str]]]]:
     """Yield heading, columns and body of each table."""
 
-    def kind(row: StudyRow) -> tuple[float, int, int]:
-        return -row.budget.amount, row.k_shot, plan.test.checkpoints.index(row.checkpoint)
+    def kind(row: StudyRow) -> tuple[float, int, int, int]:
+        checkpoint = plan.test.checkpoints.index(row.checkpoint)
+        return -row.budget.amount, row.trained_k_shot, row.k_shot, checkpoint
 
     for _, group in groupby(sorted(rows, key=kind), kind):
         members = list(group)
@@ -43,7 +44,7 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         protocol = f", protocol {plan.protocol}" + (", stand-ins (suite core)" if plan.suite == "core" else "")
         protocol = protocol if plan.protocol else ""
         head = (
-            f"{first.budget}, {first.n_way}-way {first.k_shot}-shot, {first.n_way * first.n_query} queries, "
+            f"{first.budget}, {first.n_way}-way {_shots(first)}, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
             f"{seeds}{protocol}; each target held out in its turn. Difference to {plan.against} in points, with its "
             "95 % interval by bootstrap over targets, seeds and episodes; p by Holm's correction over settings."
@@ -52,6 +53,11 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         columns = ["learner", "setting", *targets, "mean ± 95 % CI", "difference", "95 % interval", "p", "trainings"]
         body = [_cells(row, targets) for row in members]
         yield head, [*columns, "cosine", "norm ratio"], _starred(body, 2, 3 + len(targets))
+
+
+def _shots(row: StudyRow) -> str:
+    trained = "" if row.trained_k_shot == row.k_shot else f" (trained {row.trained_k_shot}-shot)"
+    return f"{row.k_shot}-shot{trained}"
 
 
 def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class StudyRow:
     """Taken, a mean over trainings."""
     n_way: int
     k_shot: int
+    """Of the test episodes."""
+    trained_k_shot: int
     n_query: int
     norm: str
     targets: dict[str, tuple[float, float]]
@@ -57,19 +60,34 @@ def study_rows(ledger: Ledger) -> list[StudyRow]:
     plan = ledger.plan
     rows = []
     for rung, settings in rungs(ledger):
-        for learner, k_shot, checkpoint in product(plan.span(rung)[2], plan.k_shot, plan.test.checkpoints):
-            group = [_row(ledger, rung, learner, k_shot, checkpoint, setting) for setting in settings]
-            rows += corrected([row for row in group if row is not None])
+        for learner, trained, checkpoint in product(plan.span(rung)[2], plan.k_shot, plan.test.checkpoints):
+            for k_shot in plan.test.shots(trained):
+                group = [
+                    _row(ledger, rung, learner, Tested(trained, k_shot, checkpoint), setting) for setting in settings
+                ]
+                rows += corrected([row for row in group if row is not None])
     return rows
 
 
-def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str, setting: str) -> StudyRow | None:
+class Tested(NamedTuple):
+    """How trainings were tested: the shots they had in training, those in testing, and the checkpoint."""
+
+    trained: int
+    k_shot: int
+    checkpoint: str
+
+    def accuracy(self, outcome: Outcome) -> np.ndarray:
+        """Return the accuracy of each test episode, 0 … 1."""
+        return accuracy(outcome, self.checkpoint, self.k_shot)
+
+
+def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str) -> StudyRow | None:
     plan = ledger.plan
     targets, planned, _ = plan.span(rung)
-    found = grid(ledger, rung, learner, k_shot, setting)
+    found = grid(ledger, rung, learner, tested.trained, setting)
     if not found:
         return None
-    values = {key: accuracy(outcome, checkpoint) for key, outcome in found.items()}
+    values = {key: tested.accuracy(outcome) for key, outcome in found.items()}
     first = next(iter(found.values()))
     conflict = [outcome["conflict"] for outcome in found.values()]
     seeds = [seed for seed in planned if any((target, seed) in found for target in targets)]
@@ -82,11 +100,12 @@ def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str,
         learner=learner,
         setting=setting,
         method=first["method"],
-        checkpoint=checkpoint,
+        checkpoint=tested.checkpoint,
         budget=rung.budget,
         steps=float(np.mean([outcome["steps"] for outcome in found.values()])),
         n_way=first["n_way"],
-        k_shot=k_shot,
+        k_shot=tested.k_shot,
+        trained_k_shot=tested.trained,
         n_query=first["n_query"],
         norm=first["norm"],
         targets=by_target,
@@ -96,29 +115,27 @@ def _row(ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str,
         episodes=plan.test.episodes,
         mean=float(np.mean([mean for mean, _ in by_target.values()])),
         ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
-        difference=_difference(ledger, rung, learner, k_shot, checkpoint, setting),
+        difference=_difference(ledger, rung, learner, tested, setting),
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
         spread=_mean([c["spread"] for c in conflict if "spread" in c]),
     )
 
 
-def _difference(
-    ledger: Ledger, rung: Rung, learner: str, k_shot: int, checkpoint: str, setting: str
-) -> Difference | None:
+def _difference(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str) -> Difference | None:
     """Return setting − against, paired by target, seed and episode, over the seeds that are whole for both."""
     plan = ledger.plan
     if setting == plan.against:
         return None
     targets, planned, _ = plan.span(rung)
-    ours, theirs = (grid(ledger, rung, learner, k_shot, name) for name in (setting, plan.against))
+    ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, plan.against))
     both = ours.keys() & theirs.keys()
     seeds = [seed for seed in planned if all((target, seed) in both for target in targets)]
     if not seeds:
         return None
     gaps = np.array(
         [
-            [accuracy(ours[target, seed], checkpoint) - accuracy(theirs[target, seed], checkpoint) for seed in seeds]
+            [tested.accuracy(ours[target, seed]) - tested.accuracy(theirs[target, seed]) for seed in seeds]
             for target in targets
         ]
     )  # [targets, seeds, episodes]

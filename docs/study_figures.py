@@ -1,0 +1,106 @@
+"""Figures of the studies, from the outcomes in ``docs/study``: ``python -m docs.study_figures [map] [late]``.
+
+- map: docs/map.svg, what homogenizing brought, against how unlike the tasks' gradients were
+- late: docs/late.svg, accuracy, cosine and norm ratio against steps, in long trainings
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from docs.figures import HUES, panels
+from docs.study_tables import ledger_of
+
+from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.table import StudyRow, study_rows
+
+HERE = Path(__file__).resolve().parent
+MARKS = ("o", "s", "^", "D")
+
+
+def conflict_map(out: Path, ledger: Ledger) -> str:
+    """Draw each condition's gain of each setting against the conflict of its plain trainings; return the numbers.
+
+    A condition is what the plan calls a learner. Cosine and norm ratio are those of the plain trainings: what was there
+    to be homogenized. Bars are the 95 % intervals of the bootstrap.
+    """
+    rows = [row for row in study_rows(ledger) if row.checkpoint == ledger.plan.judge]
+    plain = {row.learner: row for row in rows if row.setting == ledger.plan.against}
+    figure, axes = panels(2, width=9.0, height=3.8)
+    said = []
+    settings = [name for name in ledger.plan.settings if name != ledger.plan.against]
+    for setting, hue, mark in zip(settings, (*HUES, "#555555"), MARKS, strict=False):
+        found = [(plain[row.learner], row) for row in rows if row.setting == setting and row.learner in plain]
+        found = [(base, row) for base, row in found if row.difference is not None and base.cosine is not None]
+        for panel, field in zip(axes, ("cosine", "spread"), strict=True):
+            x = [getattr(base, field) for base, _ in found]
+            y, low, high = (
+                [100 * getattr(row.difference, part) for _, row in found] for part in ("mean", "low", "high")
+            )
+            bars = [[m - b for m, b in zip(y, low, strict=True)], [t - m for m, t in zip(y, high, strict=True)]]
+            panel.errorbar(x, y, bars, fmt=mark, color=hue, markersize=4, elinewidth=0.6, label=setting)
+        said += [f"{row.learner}, {setting}: {_gain(row)}; {_conflict(base)}" for base, row in found]
+    for panel, name in zip(axes, ("mean cosine of the tasks' gradients", "largest norm / smallest"), strict=True):
+        panel.axhline(0, color="black", linewidth=0.6)
+        panel.set(xlabel=f"{name} (plain)", ylabel="gain over plain, points")
+    axes[0].legend(fontsize=7, frameon=False)
+    figure.savefig(out, metadata={"Date": None})
+    return "\n".join(said)
+
+
+def late(out: Path, ledger: Ledger) -> str:
+    """Draw accuracy, cosine and norm ratio of long trainings against steps; return the accuracies."""
+    rows = study_rows(ledger)
+    figure, axes = panels(3, width=11.0, height=3.4)
+    said = []
+    for setting, hue in zip(ledger.plan.settings, (*HUES, "#555555"), strict=False):
+        for checkpoint, dash in (("last", ":"), ("averaged", "-")):
+            course = sorted(
+                (row for row in rows if row.setting == setting and row.checkpoint == checkpoint),
+                key=lambda row: row.steps,
+            )
+            if not course:
+                continue
+            steps = [row.steps for row in course]
+            axes[0].plot(
+                steps, [100 * row.mean for row in course], dash, color=hue, marker=".", label=f"{setting}, {checkpoint}"
+            )
+            if checkpoint == "last":
+                for panel, field in zip(axes[1:], ("cosine", "spread"), strict=True):
+                    panel.plot(steps, [getattr(row, field) for row in course], color=hue, marker=".", label=setting)
+            said += [f"{setting}, {checkpoint}, {row.steps:g} steps: {100 * row.mean:.2f}" for row in course]
+    for panel, name in zip(
+        axes, ("accuracy %, mean of targets", "mean cosine", "largest norm / smallest"), strict=True
+    ):
+        panel.set(xscale="log", xlabel="steps", ylabel=name)
+    axes[0].legend(fontsize=7, frameon=False)
+    figure.savefig(out, metadata={"Date": None})
+    return "\n".join(said)
+
+
+def _gain(row: StudyRow) -> str:
+    assert row.difference is not None
+    mean, low, high = (100 * value for value in row.difference[:3])
+    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def _conflict(row: StudyRow) -> str:
+    return f"cosine {row.cosine:.4f}, norm ratio {row.spread:.2f}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draw what is asked for, or all of which there are outcomes."""
+    parser = argparse.ArgumentParser(prog="python -m docs.study_figures", description=__doc__.splitlines()[0])
+    parser.add_argument("figures", nargs="*", choices=("map", "late", []), help="all where not given")
+    parser.add_argument("--out", type=Path, default=HERE)
+    given = parser.parse_args(arguments)
+    for name, study, draw in (("map", "conditions", conflict_map), ("late", "late", late)):
+        ledger = ledger_of(study)
+        if name in given.figures or (not given.figures and ledger.done):
+            print(draw(given.out / f"{name}.svg", ledger))
+
+
+if __name__ == "__main__":
+    main()
