@@ -58,7 +58,9 @@ def test_one_command_trains_all_and_writes_the_table(whole: tuple[list[str], Pat
         assert cost["adapt_seconds"] >= 0
         assert cost["predict_seconds"] >= 0
     assert outcomes["maml" if "maml" in outcomes else "rotogbml-maml"]["cost"]["training_seconds"] > 0
-    assert outcomes["protonet"]["course"][-1][0] == 2
+    assert [step for step, *_ in outcomes["protonet"]["validation"]] == [2]
+    (seconds,) = outcomes["protonet"]["cost"]["validation_seconds"]
+    assert 0 < seconds <= outcomes["protonet"]["cost"]["training_seconds"] + 0.01
     # The very run that it begins with, of the same target and seed.
     begun = (out / "cells/all/finetune/cars-1shot-seed0/run/config.yaml").read_text()
     assert f"start: {(out / 'cells/all/baseline/cars-1shot-seed0/run').resolve()}" in begun

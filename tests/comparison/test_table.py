@@ -72,10 +72,11 @@ def outcome(plan: Plan, cell: Cell) -> dict[str, Any]:
             "parameters": 1000,
             "memory": 2**28,
             "training_seconds": 10.0 + cell.seed if trained else 0.0,
+            "validation_seconds": [5.0, 10.0] if trained else [],
             "adapt_seconds": 0.02,
             "predict_seconds": 0.001,
         },
-        "course": [[2, 5.0, 0.3], [4, 10.0, 0.39 + 0.01 * cell.k_shot]] if trained else [],
+        "validation": [[2, 0.3, 0.01], [4, 0.39 + 0.01 * cell.k_shot, 0.01]] if trained else [],
     }
 
 

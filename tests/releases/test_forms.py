@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from rotogbml.errors import UsageError
+from rotogbml.releases import places
+from rotogbml.releases.check import check
 from rotogbml.releases.importing import import_release, read_release, tree_of
 from rotogbml.releases.release import published, published_lines
 from rotogbml.sources.decode import decode
@@ -191,7 +193,14 @@ class TestMiniImageNet:
         read = read_release("miniimagenet", root)
         assert read.reading.per_class() == dict.fromkeys(sorted(wnids), 4)
         assert "part images, not classes" in read.reading.remarks[0]
+        assert read.release.notes(read.reading) == []  # that each class lies in two parts is said once
         assert split_of(read) == {"train": [wnids[0]], "test": [wnids[1]], "val": [wnids[2]]}
+
+    def test_another_split_of_the_classes_is_said(self, lay: Lay, pictures: Pictures) -> None:
+        places = ("train/n01532829", "train/n01930112", "val/n01855672")  # the second is a test class
+        read = read_release("miniimagenet", lay(pictures(f"{place}/1.jpg" for place in places)))
+        (said,) = read.release.notes(read.reading)
+        assert said.startswith("1 classes lie in another part")
 
     def test_imagenets_own_folders_by_rank(self, lay: Lay, pictures: Pictures) -> None:
         names = [f"n01532829_{number}.JPEG" for number in (9, 10, 200, 1000)]
@@ -244,6 +253,28 @@ class TestPlaces:
         reading = read_release("places", lay(files | lists)).reading
         assert reading.per_class() == {"abbey": 1, "bakery/shop": 1}
         assert reading.counts() == {"missing_file": 1, "val_part": 1}
+        assert reading.published is None  # two classes are a part of something
+
+    def test_miniplaces_is_held_against_its_own_counts(self, lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(places, "MINI_CLASSES", 2)  # 100 in truth
+        monkeypatch.setattr(places, "MINI_TRAIN", 600)
+        monkeypatch.setattr(places, "MINI_VAL", 2)
+        names = [f"train/a/a{c}/{i:08}.jpg" for c in range(2) for i in range(1, 301)]
+        val = [f"val/{i:08}.jpg" for i in range(2)]
+        lists = {
+            "train.txt": "".join(f"{name} {i // 300}\n" for i, name in enumerate(names)),
+            "val.txt": "".join(f"{name} {i}\n" for i, name in enumerate(val)),
+        }
+        root = lay(dict.fromkeys((f"images/{name}" for name in [*names[:201], *names[300:310], *val]), b"x") | lists)
+        report = check("places", root)
+        assert report.form == "lists of MiniPlaces' training part"
+        assert report.published == (2, 400)
+        assert report.wrong == {"a1": (10, 200)}
+        assert report.left == {"beyond_first_200": 1, "missing_file": 600 - 211, "val_part": 2}
+        whole = check("places", root, whole=True)
+        assert whole.published == (2, 602)
+        assert whole.images == {"a0": 202, "a1": 11}  # with one of the validation part each
+        assert whole.wrong == {"a1": (11, 200)}  # more than the literature takes is no fault
 
     def test_letters_without_lists(self, lay: Lay, pictures: Pictures) -> None:
         reading = read_release(
@@ -381,6 +412,36 @@ class TestIsic:
         reading = read_release("ham10000", root).reading
         assert [(row.label, row.group) for row in reading.rows] == [("nv", "HAM_1")] * 2
         assert reading.counts() == {"class_without_images": 6, "other_class": 1}
+
+    @pytest.mark.parametrize(
+        ("name", "labels", "left"),
+        [
+            ("ham10000", ["nv"], {"class_without_images": 5, "test_part": 1}),
+            ("isic", ["nv"], {"class_without_images": 5, "test_part": 1}),
+            ("isic", ["NV"], {"class_without_images": 5, "test_part": 1}),
+        ],
+    )
+    def test_the_test_part_in_the_columns_of_the_metadata(
+        self, lay: Lay, pictures: Pictures, name: str, labels: list[str], left: dict[str, int]
+    ) -> None:
+        columns = "lesion_id,image_id,dx,dx_type,age,sex,localization,dataset\n"
+        files = pictures(["ISIC_1.jpg", "ISIC_2.jpg"])
+        files["ISIC2018_Task3_Test_GroundTruth.csv"] = columns + "HAMTEST_0,ISIC_2,mel,histo,40.0,male,back,x\n"
+        if labels == ["NV"]:
+            files["ISIC2018_Task3_Training_GroundTruth.csv"] = self.HEADER + "ISIC_1,0,1,0,0,0,0,0\n"
+        else:
+            files["HAM10000_metadata.csv"] = columns + "HAM_0,ISIC_1,nv,histo,40.0,male,back,x\n"
+        root = lay(files)
+        reading = read_release(name, root).reading
+        assert [row.label for row in reading.rows] == labels
+        assert reading.counts() == left
+        assert len(read_release(name, root, whole=True).reading.rows) == 2
+
+    def test_the_test_part_alone_is_nothing_of_the_release(self, lay: Lay, pictures: Pictures) -> None:
+        table = "lesion_id,image_id,dx\nHAMTEST_0,ISIC_2,mel\n"
+        root = lay(pictures(["ISIC_2.jpg"]) | {"ISIC2018_Task3_Test_GroundTruth.csv": table})
+        with pytest.raises(UsageError, match=r"nothing of ISIC.*1 test_part"):
+            read_release("isic", root)
 
     def test_folders_that_stand_there_twice(self, lay: Lay, pictures: Pictures) -> None:
         files = pictures(f"{folder}_part_1/ISIC_1.jpg" for folder in ("HAM10000_images", "ham10000_images"))

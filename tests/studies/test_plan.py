@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import SPELT
 from rotogbml.studies.plan import Budget, Cell, Rung, read_plan, shipped
 from rotogbml.studies.plan import written as dumped
+
+PackWriter = Callable[..., Path]
 
 TREE: dict[str, Any] = {
     "targets": ["alpha", "beta"],
@@ -93,7 +96,9 @@ def test_an_unknown_plan_names_those_there_are() -> None:
 
 
 @pytest.mark.parametrize("name", shipped())
-def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_plan_is_of_options_that_train_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, write_pack: PackWriter
+) -> None:
     """Each setting of each learner is parsed and resolved as ``rotogbml train`` would, then stopped."""
     from rotogbml import cli
     from rotogbml.training import verb
@@ -101,6 +106,8 @@ def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatc
     seen = []
     monkeypatch.setattr(verb, "carry_out", lambda job, place: seen.append(job.config))
     plan = read_plan(name)
+    # A protocol looks for its datasets at once.
+    pack = write_pack(tmp_path / "pack", plan.targets) if plan.protocol else "pack"
     asked = set()
     for cell in plan.cells(Rung(10)):
         if (cell.learner, cell.setting) not in asked:
@@ -108,7 +115,7 @@ def test_every_shipped_plan_is_of_options_that_train_takes(name: str, monkeypatc
             said = [
                 "train",
                 "--sources",
-                "pack",
+                str(pack),
                 "--out",
                 "run",
                 *plan.arguments(cell, Budget(10, "steps")),

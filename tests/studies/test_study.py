@@ -114,6 +114,12 @@ def test_a_budget_goes_on_from_the_one_before(halved: tuple[str, Path]) -> None:
     assert "plain" in kept
     cell = next(cell for cell in declared.cells(declared.rungs[1], kept) if cell.setting == better)
     assert "4 steps from step 2" in (out / "cells" / cell.id / "log.txt").read_text()
+    # Its outcome has the whole course of validation, of which the run's folder tells the same.
+    course = ledger.done[cell, declared.rungs[1].budget]["validation"]
+    metrics = (out / "cells" / cell.id / "run" / "metrics.jsonl").read_text().splitlines()
+    validated = [line for line in map(json.loads, metrics) if line["kind"] == "val"]
+    assert [step for step, _, _ in course] == [2, 4] == [line["step"] for line in validated]
+    assert [mean for _, mean, _ in course] == pytest.approx([line["accuracy"] for line in validated], abs=1e-5)
     # The one that was kept is no worse than the one that was dropped, by the judge's checkpoint.
     scores = {
         c.setting: accuracy(ledger.done[c, declared.rungs[0].budget], declared.judge)

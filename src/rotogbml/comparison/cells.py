@@ -107,7 +107,8 @@ def _interval(row: CompareRow) -> str:
 
 
 def _points(fraction: float) -> str:
-    return f"{100 * fraction:+.2f}".replace("-", "−")
+    text = f"{100 * fraction:+.2f}".replace("-", "−")
+    return text if text.strip("+−0.") else "0.00"
 
 
 def _number(value: float | None, factor: float, digits: int) -> str:

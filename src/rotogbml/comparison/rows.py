@@ -132,12 +132,16 @@ def _trained_on(plan: Plan, entry: Entry, outcomes: Sequence[Outcome]) -> str:
 
 def _course(outcomes: Sequence[Outcome]) -> list[tuple[float, float]]:
     """Return the mean of the validations that all trainings have, in their order."""
-    courses = [outcome.get("course") or [] for outcome in outcomes]
+    courses = [
+        [(seconds, line[1]) for seconds, line in zip(seconds_of, outcome.get("validation", []), strict=False)]
+        for outcome in outcomes
+        for seconds_of in [outcome.get("cost", {}).get("validation_seconds", [])]
+    ]
     shortest = min(map(len, courses), default=0)
-    parts = np.array([[point[1:] for point in course[:shortest]] for course in courses])
     if not shortest:
         return []
-    return [(float(seconds), float(accuracy)) for seconds, accuracy in parts.mean(0)]
+    means = np.array([course[:shortest] for course in courses]).mean(0)
+    return [(float(seconds), float(accuracy)) for seconds, accuracy in means]
 
 
 def _of_checkpoint(outcome: Outcome, name: str, checkpoint: str) -> float | None:

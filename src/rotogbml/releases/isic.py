@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import Files
+from rotogbml.releases.files import Files, base
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Named, Reading, by_names
 from rotogbml.releases.release import Release, test_only
-from rotogbml.releases.tables import number, read_csv
+from rotogbml.releases.tables import header_of, number, read_csv
 
 ONE_HOT = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 WORDS = tuple(sorted(name.lower() for name in ONE_HOT))
@@ -19,22 +19,41 @@ COUNTS = {"nv": 6705, "mel": 1113, "bkl": 1099, "bcc": 514, "akiec": 327, "vasc"
 
 def read_isic(files: Files, whole: bool) -> Reading:
     """Read the one-hot ground truth; HAM10000's metadata where that is all there is."""
-    truths = files.named("*GroundTruth*.csv")
-    return _one_hot(files, truths, whole) if truths else _metadata(files, whole)
+    one_hot, worded = _truths(files)
+    return _one_hot(files, one_hot, worded, whole) if one_hot else _metadata(files, worded, whole)
 
 
 def read_ham(files: Files, whole: bool) -> Reading:
     """Read HAM10000's metadata; the one-hot ground truth where that is all there is."""
-    truths = files.named("*GroundTruth*.csv")
-    return _one_hot(files, truths, whole) if truths and not _metadata_file(files) else _metadata(files, whole)
+    one_hot, worded = _truths(files)
+    if one_hot and not _metadata_file(files):
+        return _one_hot(files, one_hot, worded, whole)
+    return _metadata(files, worded, whole)
 
 
-def _one_hot(files: Files, truths: Sequence[str], whole: bool) -> Reading:
+def _truths(files: Files) -> tuple[list[str], list[str]]:
+    """Return the ground truths that are one-hot, and those in the columns of HAM10000's metadata.
+
+    HAM10000's publisher has the task's test part in the latter form, under the very name of the former.
+    """
+    one_hot: list[str] = []
+    worded: list[str] = []
+    for path in files.named("*GroundTruth*.csv", "*GroundTruth*.tab"):
+        names = {name.casefold() for name in header_of(files, path)}
+        (worded if {"image_id", "dx"} <= names else one_hot).append(path)
+    return one_hot, worded
+
+
+def _part(path: str) -> str:
+    return next((part for part in ("val", "test") if part in base(path).casefold()), "train")
+
+
+def _one_hot(files: Files, truths: Sequence[str], worded: Sequence[str], whole: bool) -> Reading:
     lesions = _lesions(files)
     rows: list[Named] = []
     unreadable: list[str] = []
     for path in truths:
-        part = next((p for p in ("val", "test") if p in path.rpartition("/")[2].casefold()), "train")
+        part = _part(path)
         for row in _records(files, path):
             try:
                 hot = [name for name in ONE_HOT if number(row[name]) > 0.5]
@@ -45,6 +64,7 @@ def _one_hot(files: Files, truths: Sequence[str], whole: bool) -> Reading:
                 continue
             unused = "" if part == "train" else f"{part}_part"
             rows.append(Named(row["image"], hot[0], lesions.get(row["image"], ""), part, unused, stem=True))
+    rows += [row._replace(label=row.label.upper()) for path in worded for row in _worded(files, path)]
     reading = by_names(files, rows, "one-hot ground truth", ONE_HOT, whole=whole)
     for image in unreadable:
         reading.leave(image, "label_unreadable")
@@ -64,9 +84,16 @@ def _metadata_file(files: Files) -> str | None:
     return files.one("HAM10000_metadata", "HAM10000_metadata.csv", "HAM10000_metadata.tab", "HAM10000_metadata.txt")
 
 
-def _metadata(files: Files, whole: bool) -> Reading:
+def _worded(files: Files, path: str) -> Iterator[Named]:
+    part = _part(path) if "groundtruth" in base(path).casefold() else ""  # the metadata names no parts
+    unused = f"{part}_part" if part in ("val", "test") else ""
+    for row in read_csv(files, path, ("lesion_id", "image_id", "dx")):
+        yield Named(row["image_id"], row["dx"].lower(), row["lesion_id"], part, unused, stem=True)
+
+
+def _metadata(files: Files, worded: Sequence[str], whole: bool) -> Reading:
     path = _metadata_file(files)
-    if path is None:
+    if path is None and not worded:
         spelt: dict[str, str] = {name.casefold(): name for name in WORDS}
         return class_folders(
             files,
@@ -76,8 +103,7 @@ def _metadata(files: Files, whole: bool) -> Reading:
             train_only=True,
             whole=whole,
         )
-    table = read_csv(files, path, ("lesion_id", "image_id", "dx"))
-    rows = [Named(row["image_id"], row["dx"].lower(), row["lesion_id"], stem=True) for row in table]
+    rows = [row for table in ([path] if path else []) + list(worded) for row in _worded(files, table)]
     others = sorted({row.label for row in rows} - set(WORDS))
     if others:
         rows = [row._replace(unused="other_class") if row.label in others else row for row in rows]

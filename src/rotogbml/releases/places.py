@@ -18,6 +18,8 @@ TAKEN = 200
 """Images of a class that the cross-domain literature takes: the first of the sorted training images."""
 _TRAIN = ("places365_train_standard.txt", "places365_train_challenge.txt", "train.txt")
 _VAL = ("places365_val.txt", "val.txt")
+MINI_CLASSES, MINI_TRAIN, MINI_VAL = 100, 100_000, 10_000
+"""MiniPlaces as published (Zhou et al., a challenge of 2015)."""
 _FLAT = ("val_256", "val_large", "test_256", "test_large")
 
 
@@ -51,7 +53,12 @@ def _lists(files: Files, whole: bool) -> Reading | None:
     known = dict.fromkeys([*categories.values(), *(row.label for row in train)])
     if any(finder.find(row.name) for row in train):
         val = [row._replace(unused="val_part") for row in val if finder.find(row.name)]
-        return by_names(files, [*train, *val], "lists of the training part", known, whole=whole)
+        reading = by_names(files, [*train, *val], "lists of the training part", known, whole=whole)
+        if len(reading.classes) == MINI_CLASSES and len(train) == MINI_TRAIN:
+            reading.form = "lists of MiniPlaces' training part"
+            images = MINI_TRAIN + MINI_VAL if whole else MINI_CLASSES * TAKEN
+            reading.published = (MINI_CLASSES, images)
+        return reading
     if any(finder.find(row.name) for row in val):
         reading = by_names(files, val, "list of the validation part", known, whole=whole)
         reading.remarks.append("no image of the training part is here: the validation images are taken instead")

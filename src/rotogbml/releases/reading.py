@@ -75,6 +75,7 @@ class Reading:
         classes: Every class that the release names, in its own order: splits go by it, whatever part is here.
         left: What is left out, as (path, reason key).
         remarks: What else the user should know.
+        published: (classes, images) of the very release that was read, where it is a smaller one of the same form.
     """
 
     form: str
@@ -82,6 +83,7 @@ class Reading:
     classes: list[str] = field(default_factory=list)
     left: list[tuple[str, str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    published: tuple[int, int] | None = None
 
     def leave(self, path: str, reason: str) -> None:
         """Note something that is not taken."""

@@ -66,7 +66,7 @@ def carry_out(work: Work) -> dict[str, Any]:
         RotogbmlError: training or test failed; what was said is in the process's output.
     """
     from rotogbml import cli
-    from rotogbml.studies.cost import course_of, training_cost
+    from rotogbml.studies.cost import seconds_at, training_cost
 
     began = time.monotonic()
     said = ["train", "--sources", *work.sources, "--out", str(work.run), *work.arguments]
@@ -76,10 +76,13 @@ def carry_out(work: Work) -> dict[str, Any]:
         raise KeyboardInterrupt
     if code:
         raise SystemExit(code)  # what is wrong was said
-    cost = training_cost(work.run)
-    outcome = _tested(work) | {"conflict": conflict_of(work.run / "metrics.jsonl")}
-    outcome["cost"] = cost | outcome["cost"]
-    outcome["course"] = course_of(work.run)
+    cost, metrics = training_cost(work.run), work.run / "metrics.jsonl"
+    outcome = _tested(work) | {"conflict": conflict_of(metrics), "validation": validation_of(metrics)}
+    outcome["cost"] = {
+        **cost,
+        "validation_seconds": seconds_at(work.run, [step for step, *_ in outcome["validation"]]),
+        **outcome["cost"],
+    }
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_atomic(work.folder / OUTCOME, json.dumps(outcome, ensure_ascii=False) + "\n")
     return outcome
@@ -174,13 +177,23 @@ def conflict_of(metrics: Path) -> dict[str, float]:
 
     ``cosine``: the mean over pairs of tasks. ``spread``: the largest mean norm of a source over the smallest.
     """
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
-    lines = [line for line in lines if line["kind"] == "train"]
+    lines = _lines(metrics, "train")
     lines = lines[len(lines) // 2 :]
     cosines = [line["cosine"]["encoder"] for line in lines if line["cosine"].get("encoder") is not None]
     spreads = [max(norms) / max(min(norms), 1e-30) for norms in map(_norms, lines) if norms]
     means = {"cosine": cosines, "spread": spreads}
     return {name: float(f"{np.mean(values):.5g}") for name, values in means.items() if values}
+
+
+def validation_of(metrics: Path) -> list[tuple[int, float, float]]:
+    """Return the course of validation: step, mean accuracy and the half width of its 95 % interval, 0 … 1, of each."""
+    return [(line["step"], round(line["accuracy"], 5), round(line["ci95"], 5)) for line in _lines(metrics, "val")]
+
+
+def _lines(metrics: Path, kind: str) -> list[dict[str, Any]]:
+    """Return a run's metrics of a kind, ``train`` or ``val``; none where it wrote no metrics."""
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+    return [line for line in lines if line["kind"] == kind]
 
 
 def _norms(line: Mapping[str, Any]) -> list[float]:

@@ -1,8 +1,9 @@
-"""What a cell's training cost: parameters, memory, seconds; and how it learned over them."""
+"""What a cell's training cost: parameters, memory, seconds."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,15 @@ def peak_memory() -> int | None:
     return None
 
 
-def course_of(run: Path) -> list[list[float]]:
-    """Return [step, seconds, validation accuracy] of each validation; seconds between two times of the clock's log."""
-    timing = {line["step"]: line["seconds"] for line in _lines(run / "timing.jsonl")}
-    found = [line for line in _lines(run / "metrics.jsonl") if line.get("kind") == "val"]
-    if not timing or not found:
-        return []
-    steps = [0, *sorted(timing)]
-    clock = [0.0, *(timing[step] for step in steps[1:])]
-    at = np.interp([line["step"] for line in found], steps, clock)
-    return [[line["step"], round(float(s), 2), round(line["accuracy"], 5)] for line, s in zip(found, at, strict=True)]
+def seconds_at(run: Path, steps: Sequence[int]) -> list[float]:
+    """Return the seconds of training that were gone at some steps: between two times of the run's clock, in proportion.
 
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
+    Empty where the clock wrote nothing.
+    """
+    path = run / "timing.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    told = {line["step"]: line["seconds"] for line in map(json.loads, (x for x in lines if x.endswith("}")))}
+    if not told:
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    at = [0, *sorted(told)]
+    return [round(float(s), 2) for s in np.interp(steps, at, [0.0, *(told[step] for step in at[1:])])]

@@ -42,11 +42,11 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         first = members[0]
         seeds = ", ".join(map(str, sorted({seed for row in members for seed in row.seeds})))
         protocol = f", protocol {plan.protocol}" + (", stand-ins (suite core)" if plan.suite == "core" else "")
-        protocol = protocol if plan.protocol else ""
+        protocol = protocol if plan.protocol else "; each target held out in its turn"
         head = (
             f"{first.budget}, {first.n_way}-way {_shots(first)}, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
-            f"{seeds}{protocol}; each target held out in its turn. Difference to {plan.against} in points, with its "
+            f"{seeds}{protocol}. Difference to {plan.against} in points, with its "
             "95 % interval by bootstrap over targets, seeds and episodes; p by Holm's correction over settings."
         )
         targets = [target for target in plan.targets if any(target in row.targets for row in members)]
