@@ -77,12 +77,10 @@ def carry_out(work: Work) -> dict[str, Any]:
     if code:
         raise SystemExit(code)  # what is wrong was said
     cost, metrics = training_cost(work.run), work.run / "metrics.jsonl"
-    outcome = _tested(work) | {"conflict": conflict_of(metrics), "validation": validation_of(metrics)}
-    outcome["cost"] = {
-        **cost,
-        "validation_seconds": seconds_at(work.run, [step for step, *_ in outcome["validation"]]),
-        **outcome["cost"],
-    }
+    validation = validation_of(metrics)
+    cost["validation_seconds"] = seconds_at(work.run, [step for step, _, _ in validation])
+    outcome: dict[str, Any] = _tested(work) | {"conflict": conflict_of(metrics), "validation": validation}
+    outcome["cost"] = cost | outcome["cost"]
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_atomic(work.folder / OUTCOME, json.dumps(outcome, ensure_ascii=False) + "\n")
     return outcome
