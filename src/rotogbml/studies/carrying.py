@@ -64,7 +64,7 @@ class _Rung:
         return False
 
     def _run(self, cells: list[Cell]) -> None:
-        for work, found in self.pool.run([self._work(cell) for cell in cells]):
+        for work, found in self.pool.run([self._work(cell) for cell in cells]) if cells else ():
             self.done += 1
             self.left.remove(work.cell)
             if isinstance(found, str):
