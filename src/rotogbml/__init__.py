@@ -18,6 +18,7 @@ _PUBLIC = {
     "shape": "rotogbml.cues.verb",
     "explain": "rotogbml.cues.explain",
     "study": "rotogbml.studies.verb",
+    "compare": "rotogbml.comparison.verb",
     "report": "rotogbml.reports.report",
     "demo": "rotogbml.demonstration",
     # sources and episodes
@@ -55,6 +56,7 @@ __all__ = ["__version__", "data", "protocol", *_PUBLIC]
 
 if TYPE_CHECKING:
     from rotogbml import data, protocol
+    from rotogbml.comparison.verb import compare
     from rotogbml.cues.explain import explain
     from rotogbml.cues.verb import shape
     from rotogbml.demonstration import demo

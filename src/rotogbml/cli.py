@@ -87,6 +87,14 @@ VERBS: dict[str, Verb] = {
     ),
     "study status": Verb("rotogbml.studies.verb:status", "how far a study is", ("plan",)),
     "study table": Verb("rotogbml.studies.verb:table", "what a study has found", ("plan",)),
+    "compare": Verb(
+        "rotogbml.comparison.verb:compare",
+        "train many methods alike and put them into one table",
+        (),
+        ("sources", "targets", "methods", "without"),
+    ),
+    "compare status": Verb("rotogbml.comparison.verb:status", "how far a comparison is"),
+    "compare table": Verb("rotogbml.comparison.verb:table", "a comparison's table again"),
     "protocol list": Verb("rotogbml.protocols.verb:list_", "which published settings there are"),
     "protocol show": Verb(
         "rotogbml.protocols.verb:show", "what a setting trains and tests on, says and leaves open", ("name",)

@@ -99,8 +99,9 @@ def lines(
     level: float | None = None,
     y_limits: tuple[float, float] | None = None,
     percent: bool = False,
+    x_label: str = "meta-training step",
 ) -> Plot:
-    """Draw lines over meta-training steps; ``level`` is a thin reference line."""
+    """Draw lines over meta-training steps, or what ``x_label`` says; ``level`` is a thin reference line."""
     drawn = [one for one in series if np.isfinite(_floats(one.values)).any()]
     with svg.style():
         figure, axes = svg.panel()
@@ -108,7 +109,7 @@ def lines(
             axes.axhline(level, color=svg.INK, linewidth=0.6, alpha=0.5)
         for one in sorted(drawn, key=lambda one: not one.style.muted):
             _draw(axes, one, 100 if percent else 1)
-        axes.set_xlabel("meta-training step")
+        axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if y_limits is not None:
             axes.set_ylim(*y_limits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import math
 import os
 import pickle
 import sys
@@ -20,7 +21,7 @@ import numpy as np
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
-from rotogbml.studies.plan import Budget, Cell, TestPlan
+from rotogbml.studies.plan import UNTRAINED, Budget, Cell, TestPlan
 
 OUTCOME = "outcome.json"
 """What a cell leaves in its folder."""
@@ -38,6 +39,8 @@ class Work:
         folder: of this cell; the run is in ``run`` within it.
         test: how it is tested.
         digest: of the plan's words on it.
+        start: the run that it begins with; None: it begins from scratch.
+        pixels: whether it is tested as nearest prototypes on pixels.
     """
 
     cell: Cell
@@ -47,6 +50,8 @@ class Work:
     folder: Path
     test: TestPlan
     digest: str
+    start: Path | None = None
+    pixels: bool = False
 
     @property
     def run(self) -> Path:
@@ -61,16 +66,21 @@ def carry_out(work: Work) -> dict[str, Any]:
         RotogbmlError: training or test failed; what was said is in the process's output.
     """
     from rotogbml import cli
+    from rotogbml.studies.cost import seconds_at, training_cost
 
     began = time.monotonic()
     said = ["train", "--sources", *work.sources, "--out", str(work.run), *work.arguments]
+    said += [] if work.start is None else ["--method.start", str(work.start)]
     code = cli.main([*said, "--threads", "1", "--devices", "1"])
     if code == 130:
         raise KeyboardInterrupt
     if code:
         raise SystemExit(code)  # what is wrong was said
-    metrics = work.run / "metrics.jsonl"
-    outcome = _tested(work) | {"conflict": conflict_of(metrics), "validation": validation_of(metrics)}
+    cost, metrics = training_cost(work.run), work.run / "metrics.jsonl"
+    validation = validation_of(metrics)
+    cost["validation_seconds"] = seconds_at(work.run, [step for step, _, _ in validation])
+    outcome: dict[str, Any] = _tested(work) | {"conflict": conflict_of(metrics), "validation": validation}
+    outcome["cost"] = cost | outcome["cost"]
     outcome["seconds"] = round(time.monotonic() - began, 1)
     write_atomic(work.folder / OUTCOME, json.dumps(outcome, ensure_ascii=False) + "\n")
     return outcome
@@ -79,8 +89,9 @@ def carry_out(work: Work) -> dict[str, Any]:
 def _tested(work: Work) -> dict[str, Any]:
     """Return the record of a trained cell: whose it is, how it was tested, each episode's accuracy."""
     from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
-    from rotogbml.evaluation.dealing import accuracies
-    from rotogbml.evaluation.methods import Adapted, Spec, load
+    from rotogbml.evaluation.cost import cost
+    from rotogbml.evaluation.dealing import scored
+    from rotogbml.evaluation.methods import PIXELS, Adapted, Spec, load
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
     from rotogbml.training.assemble import open_sources
@@ -98,14 +109,19 @@ def _tested(work: Work) -> dict[str, Any]:
         for k_shot in plan.shots(cell.k_shot)
     }
     test = tests[min(tests)]
-    specs = {name: Spec("run", str(work.run), name) for name in plan.checkpoints}
+    specs = {kind: Spec("run", str(work.run), kind) for kind in plan.checkpoints}
+    specs |= {kind: Spec("untrained", str(work.run), kind) for kind in plan.checkpoints if kind == UNTRAINED}
     load.cache_clear()
     method = load(specs[plan.checkpoints[0]], source.size)
     assert isinstance(method, Adapted)
-    correct = {
-        k_shot: _correct(specs, accuracies(list(specs.values()), [test], plan.episodes, 1, lambda _: None), test)
-        for k_shot, test in tests.items()
+    if work.pixels:
+        specs = {kind: Spec("pixels", checkpoint=kind) for kind in plan.checkpoints}
+    by_shots = {
+        k_shot: scored(list(specs.values()), [each], plan.episodes, 1, lambda _: None) for k_shot, each in tests.items()
     }
+    correct = {k_shot: _correct(specs, by_shots[k_shot], each) for k_shot, each in tests.items()}
+    scores = {kind: by_shots[test.k_shot][spec, name] for kind, spec in specs.items()}
+    timed = cost(load(specs[plan.checkpoints[0]], source.size), test, plan.episodes)
     return {
         "seed": cell.seed,
         "target": cell.target,
@@ -115,24 +131,32 @@ def _tested(work: Work) -> dict[str, Any]:
         "budget": list(work.budget),
         "steps": method.step,
         "plan": work.digest,
-        "method": method_name(config),
+        "method": PIXELS if work.pixels else method_name(config),
         "n_way": test.n_way,
         "n_query": test.n_query,
         "split": test.split,
         "test_seed": test.seed,
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
-        "norm": method.learner.network.encoder.norm,
+        "norm": "none" if work.pixels else method.learner.network.encoder.norm,
         "sources": sorted(seen.pixels),
         "correct": correct.pop(test.k_shot),
         **({"correct_at": {str(k_shot): found for k_shot, found in correct.items()}} if correct else {}),
+        "ece": {kind: _finite(each.ece) for kind, each in scores.items()},
+        "brier": {kind: _finite(float(each.brier.mean())) for kind, each in scores.items()},
         "command": ["rotogbml", "train", *work.arguments],
+        "cost": {"adapt_seconds": timed.adapt_seconds, "predict_seconds": timed.predict_seconds},
     }
 
 
-def _correct(specs: Mapping[str, Any], scores: Mapping[Any, np.ndarray], test: Any) -> dict[str, str]:
+def _finite(value: float) -> float | None:
+    """Return a number for JSON, which has no NaN."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _correct(specs: Mapping[str, Any], scores: Mapping[Any, Any], test: Any) -> dict[str, str]:
     """Return the number of right queries of each episode, packed, for each checkpoint."""
     queries = test.n_way * test.n_query
-    return {kind: packed(scores[spec, test.source.name], queries) for kind, spec in specs.items()}
+    return {kind: packed(scores[spec, test.source.name].accuracy, queries) for kind, spec in specs.items()}
 
 
 def packed(accuracies: np.ndarray, queries: int) -> str:

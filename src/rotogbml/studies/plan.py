@@ -18,6 +18,15 @@ A plan is a YAML file::
 Several rungs are successive halving (Jamieson & Talwalkar 2016): after each, the ``keep`` best settings go on from
 where they stopped to the budget of the next. A budget may be ``minutes: 10`` of training in place of steps; then the
 numbers depend on the machine.
+
+Of comparisons (``rotogbml compare``) a plan says more::
+
+    rungs: [{images: 100000}]        # training images seen: steps of its own for each setting, by ``images``
+    images: {mtl: [300, 20]}         # a step of a setting sees a + b·k_shot images
+    starts: {mtl: baseline-half}     # a setting begins with the run of another one, same target and seed
+    shares: {mtl: 0.5}               # share of the budget that a setting trains for itself; all of it where not said
+    hidden: [baseline-half]          # trained for others, no row of the table
+    pixels: [pixels]                 # tested as nearest prototypes on pixels: no network
 """
 
 from __future__ import annotations
@@ -25,8 +34,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -39,17 +48,19 @@ SHIPPED = Path(__file__).parent / "plans"
 """Plans that come with the package."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 .+−γωβ,()=_-]*")
-_CHECKPOINTS = ("best", "last", "averaged")
+UNTRAINED = "untrained"
+"""As a checkpoint: the same network before training."""
+_CHECKPOINTS = ("best", "last", "averaged", UNTRAINED)
 
 
 class Budget(NamedTuple):
     """How long a cell is trained."""
 
     amount: float
-    unit: Literal["steps", "minutes"]
+    unit: Literal["steps", "minutes", "images"]
 
     def __str__(self) -> str:
-        """Return ``1,000 steps`` or ``10 minutes``."""
+        """Return ``1,000 steps``, ``10 minutes`` or ``5,000 images``."""
         return f"{self.amount:,.10g} {self.unit}"
 
 
@@ -62,6 +73,7 @@ class Rung:
 
     steps: int | None = None
     minutes: float | None = None
+    images: int | None = None
     keep: int | None = None
     targets: tuple[str, ...] | None = None
     seeds: tuple[int, ...] | None = None
@@ -69,8 +81,10 @@ class Rung:
 
     @property
     def budget(self) -> Budget:
-        """How long its cells are trained; one of steps and minutes is given."""
-        return Budget(self.steps or 0, "steps") if self.minutes is None else Budget(self.minutes, "minutes")
+        """How long its cells are trained; one of steps, minutes and images is given."""
+        if self.minutes is not None:
+            return Budget(self.minutes, "minutes")
+        return Budget(self.steps or 0, "steps") if self.images is None else Budget(self.images, "images")
 
 
 @dataclass(frozen=True)
@@ -129,6 +143,11 @@ class Plan:
     protocol: str = ""
     """A published protocol, whose targets these are; empty: each target is held out and all else trained on."""
     suite: str = "paper"
+    starts: Mapping[str, str] = field(default_factory=dict)
+    shares: Mapping[str, float] = field(default_factory=dict)
+    images: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    pixels: tuple[str, ...] = ()
 
     def span(self, rung: Rung) -> tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]:
         """Return a rung's targets, seeds and learners: its own, or all that the plan has."""
@@ -149,14 +168,42 @@ class Plan:
         if self.protocol:
             own = {"protocol": self.protocol, "suite": self.suite, "target": cell.target}
         own |= {"episodes.k_shot": cell.k_shot, "seed": cell.seed}
-        own |= {budget.unit: f"{budget.amount:.10g}"}
+        own |= self._length(cell, budget)
         return [*said, *(word for name, value in own.items() for word in (f"--{name}", str(value)))]
+
+    def _length(self, cell: Cell, budget: Budget) -> dict[str, str]:
+        """Return the option that ends a cell's training: its share of the budget, at least one step."""
+        amount, share = budget.amount, self.shares.get(cell.setting, 1.0)
+        if budget.unit == "minutes":
+            return {"minutes": f"{amount * share:.10g}"}
+        if budget.unit == "images":
+            amount //= max(1, self.images_of_step(cell.setting, cell.k_shot))
+        if share == 1.0:
+            return {"steps": f"{max(1, amount) if budget.unit == 'images' else amount:.10g}"}
+        # A start and what begins with it make up the whole: one rounds down, the other up.
+        steps = amount * share // 1 if cell.setting in self.starts.values() else -(-amount * share // 1)
+        return {"steps": f"{max(1, steps):.10g}"}
+
+    def images_of_step(self, setting: str, k_shot: int) -> int:
+        """Return how many training images a step of a setting sees; 0 where it is not said, or nothing is trained."""
+        fixed, each = self.images.get(setting, (0, 0))
+        return fixed + each * k_shot
+
+    def start(self, cell: Cell) -> Cell | None:
+        """Return the cell whose run a cell begins with; None where it begins from scratch."""
+        setting = self.starts.get(cell.setting)
+        return None if setting is None else replace(cell, setting=setting)
 
     def digest(self, cell: Cell, budget: Budget) -> str:
         """Return a digest of all that decides a cell's numbers: results of another one are not of this plan."""
         decides: tuple[Any, ...] = (self.arguments(cell, budget), self.test)
         if self.test.k_shot is not None:
             decides += (self.test.k_shot,)
+        start = self.start(cell)
+        if start is not None:
+            decides += (self.arguments(start, budget),)
+        if cell.setting in self.pixels:
+            decides += ("pixels",)
         return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
 
 
@@ -204,7 +251,7 @@ def _plan(name: str, tree: Any) -> Plan:
     given = dict(tree)
     given["rungs"] = tuple(_part(Rung, rung, "a rung") for rung in _list(given["rungs"], "rungs"))
     given["test"] = _part(TestPlan, given.get("test", {}), "test")
-    for several in ("targets", "seeds", "k_shot", "always"):
+    for several in ("targets", "seeds", "k_shot", "always", "hidden", "pixels"):
         if several in given:
             given[several] = tuple(_list(given[several], several))
     for group in ("settings", "learners"):
@@ -222,8 +269,9 @@ def _check(plan: Plan) -> None:
         if named not in plan.settings:
             known = ", ".join(plan.settings)
             raise UsageError(f"no setting '{named}'{did_you_mean(named, plan.settings)}: there are {known}")
-    if any((rung.steps is None) == (rung.minutes is None) for rung in plan.rungs):
+    if any([rung.steps, rung.minutes, rung.images].count(None) != 2 for rung in plan.rungs):
         raise UsageError("a rung has a budget of either steps or minutes: give one of them")
+    _check_starts(plan)
     amounts, units = zip(*(rung.budget for rung in plan.rungs), strict=True)
     if list(amounts) != sorted(set(amounts)) or amounts[0] <= 0 or len(set(units)) > 1:
         said = ", ".join(str(rung.budget) for rung in plan.rungs)
@@ -252,6 +300,19 @@ def _check(plan: Plan) -> None:
     ids = [cell.id for cell in plan.cells(Rung(1))]
     if len(set(ids)) < len(ids):
         raise UsageError("two cells would share a folder: two names differ in no letter, or a value stands there twice")
+
+
+def _check_starts(plan: Plan) -> None:
+    for name, start in plan.starts.items():
+        if name not in plan.settings or start not in plan.settings or start in plan.starts:
+            raise UsageError(
+                f"'{name}' cannot begin with '{start}': both are settings, and a start begins from scratch"
+            )
+    for name, share in plan.shares.items():
+        if not 0 < share <= 1:
+            raise UsageError(f"the share of '{name}' is {share}: it must be above 0 and at most 1")
+    if plan.starts and len(plan.rungs) > 1:
+        raise UsageError("where settings begin with others there is one rung: give the last alone")
 
 
 def _part(kind: Any, given: Any, what: str) -> Any:

@@ -63,9 +63,10 @@ def published_plan(
     protocol = create_protocol(name, chosen[0], of)  # says what is wrong with the first target
     for target in chosen[1:]:
         create_protocol(name, target, of)
-    if budget.steps is not None and budget.minutes is not None:
+    given = [budget.steps, budget.minutes, budget.images]
+    if given.count(None) < 2:
         raise UsageError("a training is measured in either steps or minutes: give one of them")
-    if budget.steps is None and budget.minutes is None:
+    if given.count(None) == 3:
         budget = Rung(steps=protocol.steps_for(k_shot[0]))
     test = protocol.evaluation
     return Plan(

@@ -65,7 +65,7 @@ def study_rows(ledger: Ledger) -> list[StudyRow]:
                 group = [
                     _row(ledger, rung, learner, Tested(trained, k_shot, checkpoint), setting) for setting in settings
                 ]
-                rows += _corrected([row for row in group if row is not None])
+                rows += corrected([row for row in group if row is not None])
     return rows
 
 
@@ -84,7 +84,7 @@ class Tested(NamedTuple):
 def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str) -> StudyRow | None:
     plan = ledger.plan
     targets, planned, _ = plan.span(rung)
-    found = _grid(ledger, rung, learner, tested.trained, setting)
+    found = grid(ledger, rung, learner, tested.trained, setting)
     if not found:
         return None
     values = {key: tested.accuracy(outcome) for key, outcome in found.items()}
@@ -128,7 +128,7 @@ def _difference(ledger: Ledger, rung: Rung, learner: str, tested: Tested, settin
     if setting == plan.against:
         return None
     targets, planned, _ = plan.span(rung)
-    ours, theirs = (_grid(ledger, rung, learner, tested.trained, name) for name in (setting, plan.against))
+    ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, plan.against))
     both = ours.keys() & theirs.keys()
     seeds = [seed for seed in planned if all((target, seed) in both for target in targets)]
     if not seeds:
@@ -142,17 +142,17 @@ def _difference(ledger: Ledger, rung: Rung, learner: str, tested: Tested, settin
     return bootstrap(gaps.mean(2), gaps.std(2, ddof=1) / np.sqrt(gaps.shape[2]))
 
 
-def _grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
+def grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
     """Return what is done of a setting, by target and seed."""
     targets, seeds, _ = ledger.plan.span(rung)
     cells = {(t, s): Cell(s, t, k_shot, learner, setting) for s in seeds for t in targets}
     return {key: ledger.done[cell, rung.budget] for key, cell in cells.items() if (cell, rung.budget) in ledger.done}
 
 
-def _corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
+def corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
     """Return the rows with Holm's correction over those that have a difference."""
-    corrected = holm({row.setting: row.difference.p for row in rows if row.difference is not None})
-    return [replace(row, holm=corrected.get(row.setting)) for row in rows]
+    found = holm({row.setting: row.difference.p for row in rows if row.difference is not None})
+    return [replace(row, holm=found.get(row.setting)) for row in rows]
 
 
 def _mean(values: Sequence[float]) -> float | None:

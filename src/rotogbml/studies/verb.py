@@ -12,10 +12,10 @@ from rotogbml.children import cores
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
-from rotogbml.studies.cell import Work
-from rotogbml.studies.halving import accuracy, rungs, survivors
+from rotogbml.studies.carrying import carry_out, mean_seconds
+from rotogbml.studies.halving import rungs
 from rotogbml.studies.ledger import FILE, Ledger
-from rotogbml.studies.plan import Budget, Cell, Plan, Rung, read_plan, written
+from rotogbml.studies.plan import Plan, Rung, read_plan, written
 from rotogbml.studies.pool import Cluster, Cores, Pool
 from rotogbml.studies.published import check_there, is_published, published_plan, words
 from rotogbml.studies.render import Format, render
@@ -102,7 +102,7 @@ def study(
         pool: Pool = Cores(workers or cores(), end)
         if cluster:
             pool = Cluster(cluster, folder / "jobs", cluster_options or {})
-        failed = _carry_out(ledger, folder, sources, pool)
+        failed = carry_out(ledger, folder, sources, pool)
     rows = study_rows(ledger)
     print(render(declared, rows, "text"), end="")
     if failed:
@@ -198,47 +198,6 @@ def _check_targets(plan: Plan, sources: list[str]) -> None:
         hold_out(found, [target])
 
 
-def _carry_out(ledger: Ledger, folder: Path, sources: list[str], pool: Pool) -> list[str]:
-    """Carry out rung after rung; return what was said of the cells that failed."""
-    plan, failed = ledger.plan, []
-    settings: tuple[str, ...] | None = tuple(plan.settings)
-    for number, rung in enumerate(plan.rungs):
-        left = ledger.lacks(plan.cells(rung, settings), rung.budget)
-        works = [_work(plan, cell, rung.budget, folder, sources) for cell in left]
-        for done, (work, found) in enumerate(pool.run(works), 1):
-            if isinstance(found, str):
-                failed.append(f"{work.cell.id}: {found}")
-                print(f"FAILED {failed[-1]}", flush=True)
-                continue
-            ledger.add(found)
-            mean = accuracy(found, plan.judge).mean()
-            ahead = (len(works) - done) * _seconds(ledger, rung.budget) / pool.workers
-            print(
-                f"[{done}/{len(works)}] {work.cell.id}, {rung.budget}: {mean:.1%} in "
-                f"{clock(found['seconds'])}; {clock(ahead)} left of this budget",
-                flush=True,
-            )
-        settings = survivors(ledger, settings, number)
-        if settings is None:
-            break
-    return failed
-
-
-def _work(plan: Plan, cell: Cell, budget: Budget, folder: Path, sources: list[str]) -> Work:
-    arguments = tuple(plan.arguments(cell, budget))
-    place = (folder / "cells" / cell.id).resolve()
-    return Work(cell, budget, arguments, tuple(sources), place, plan.test, plan.digest(cell, budget))
-
-
-def _seconds(ledger: Ledger, budget: Budget) -> float:
-    """Return what a cell of a budget takes: the mean of those that are done, or in proportion where none is."""
-    done = [outcome["seconds"] for (_, of), outcome in ledger.done.items() if of == budget]
-    if done:
-        return sum(done) / len(done)
-    rates = [outcome["seconds"] / of.amount for (_, of), outcome in ledger.done.items()]
-    return budget.amount * sum(rates) / len(rates) if rates else 0.0
-
-
 def _left(ledger: Ledger) -> float:
     """Return the seconds of one core that are left, over all budgets."""
     plan, begun, total = ledger.plan, rungs(ledger), 0.0
@@ -249,6 +208,6 @@ def _left(ledger: Ledger) -> float:
             cells, settings = len(ledger.lacks(plan.cells(rung, names), rung.budget)), len(names)
         else:
             cells = settings * len(list(plan.cells(rung, (plan.against,))))
-        total += cells * _seconds(ledger, rung.budget)
+        total += cells * mean_seconds(ledger, rung.budget)
         settings = settings if rung.keep is None else min(settings, rung.keep + len({plan.against, *plan.always}))
     return total

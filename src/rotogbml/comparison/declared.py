@@ -1,0 +1,196 @@
+"""From methods, targets, seeds and a budget to a study's plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rotogbml import method_presets
+from rotogbml.comparison.check import configuration, images_of, trained_on
+from rotogbml.comparison.roster import ENTRIES, STARTS, Entry, chosen, does_not_go, entry_of
+from rotogbml.errors import UsageError, did_you_mean
+from rotogbml.protocols.datasets import Suite, dataset_named, find
+from rotogbml.sources.packed import PackedSource
+from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan
+from rotogbml.studies.published import published_plan
+from rotogbml.training.assemble import hold_out
+
+LEARNER = "all"
+"""The one learner of such a plan: its settings are methods."""
+EPISODES, N_QUERY = 600, 15
+"""Of a comparison without a protocol, as the literature tests."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user asked for; see ``rotogbml compare``."""
+
+    protocol: str
+    suite: str
+    targets: tuple[str, ...]
+    methods: tuple[str, ...]
+    without: tuple[str, ...]
+    ours: str
+    budget: Rung
+    seeds: int
+    k_shot: tuple[int, ...]
+    episodes: int | None
+    n_query: int | None
+    single_source: str | None
+    start: str | None
+    untrained: bool
+    options: Mapping[str, Any]
+
+
+def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, PackedSource]) -> tuple[Plan, list[str]]:
+    """Return the plan, and what was left out of a group and why, a line each.
+
+    Args:
+        asked: for what.
+        sources: packs.
+        found: what is in them.
+
+    Raises:
+        UsageError: a name is unknown, the budget cannot be, or a method that was named does not go with the protocol.
+    """
+    names, insisted = chosen(asked.methods, asked.without, asked.ours)
+    _check_budget(asked.budget)
+    plan = _frame(asked, found)
+    first = Cell(0, plan.targets[0], plan.k_shot[0], LEARNER, asked.ours)
+    ours = replace(plan, settings={asked.ours: ENTRIES[asked.ours].options}, against=asked.ours)
+    pool = trained_on(configuration(ours, first, sources), found)
+    alone = _single(asked, pool)
+    where = f"protocol {asked.protocol}" if asked.protocol else "the comparison"
+
+    left_out, rows = [], []
+    for name in names:
+        entry = _begun(ENTRIES[name], asked.start)
+        why = _given_start(entry, asked.start) or does_not_go(entry, pool, alone, where)
+        if why and name in insisted:
+            raise UsageError(f"{name} does not go with this: {why}. Leave it out of --methods")
+        if why:
+            left_out.append(f"{name}: {why}")
+        else:
+            rows.append(entry)
+    _check_halves(rows, asked.budget)
+    starts = [entry_of(entry.start) for entry in rows if entry.start]
+    hidden = {entry.name: entry for entry in starts if entry.name not in {row.name for row in rows}}
+    every = {entry.name: entry for entry in (*hidden.values(), *rows)}
+    order = [name for name in (*STARTS, *ENTRIES) if name in every]
+    plan = replace(
+        plan,
+        settings={name: _options(every[name], alone, asked.start) for name in order},
+        against=asked.ours,
+        starts={name: every[name].start for name in order if every[name].start},
+        shares={name: every[name].share for name in order if every[name].share != 1.0},
+        hidden=tuple(name for name in order if name in hidden),
+        pixels=tuple(name for name in order if every[name].pixels),
+    )
+    configs = {name: configuration(plan, replace(first, setting=name), sources) for name in order}
+    return replace(plan, images={name: images_of(config) for name, config in configs.items()}), left_out
+
+
+def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
+    """Return the plan without its settings."""
+    checkpoints = ("best", UNTRAINED) if asked.untrained else ("best",)
+    if asked.protocol:
+        targets = asked.targets or ("all",)
+        plan = published_plan(
+            asked.protocol,
+            asked.suite,
+            targets,
+            [],
+            asked.seeds,
+            asked.budget,
+            asked.k_shot,
+            asked.episodes,
+            asked.n_query,
+            asked.options,
+        )
+        test = replace(plan.test, checkpoints=checkpoints)
+    else:
+        if not asked.targets:
+            raise UsageError("no --targets: name the sources that are held out in their turn, or a --protocol")
+        for target in asked.targets:
+            hold_out(dict(found), [target])
+        if asked.suite != "paper":
+            raise UsageError(f"suite {asked.suite} belongs to a protocol, and none is named: add --protocol")
+        if asked.seeds < 1:
+            raise UsageError(f"seeds is {asked.seeds}: give at least 1")
+        plan = Plan("", asked.targets, {}, (asked.budget,), k_shot=asked.k_shot, seeds=tuple(range(asked.seeds)))
+        test = TestPlan(asked.episodes or EPISODES, 0, asked.n_query or N_QUERY, checkpoints)
+    if test.episodes < 2:
+        raise UsageError(f"episodes is {test.episodes}: an interval needs at least 2")
+    if len(set(plan.targets)) < len(plan.targets):
+        raise UsageError(f"a target stands twice among {', '.join(plan.targets)}: name it once")
+    return replace(
+        plan,
+        name="comparison",
+        about=" ".join(["every method trained alike", *([f"by {plan.about}"] if plan.about else [])]),
+        test=test,
+        judge="best",
+        learners={LEARNER: {}},
+        options=dict(asked.options),
+    )
+
+
+def _check_budget(budget: Rung) -> None:
+    given = {name: getattr(budget, name) for name in ("minutes", "steps", "images")}
+    there = {name: value for name, value in given.items() if value is not None}
+    if len(there) != 1:
+        said = " and ".join(f"--{name} {value:g}" for name, value in there.items()) or "none of them"
+        raise UsageError(
+            f"all are trained to one budget, and {said} is given: one of --minutes, --steps and --images is needed"
+        )
+    ((name, value),) = there.items()
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{name} is {value}: it must be above 0")
+
+
+def _check_halves(rows: Sequence[Entry], budget: Rung) -> None:
+    halved = [entry.name for entry in rows if entry.share != 1.0]
+    if halved and budget.steps == 1:
+        raise UsageError(
+            f"{halved[0]} shares the budget with the run that it begins with, and a step has no half: give --steps 2 "
+            "or more"
+        )
+
+
+def _single(asked: Asked, pool: Sequence[str]) -> str | None:
+    """Return what single-source rows train on: the user's, else mini-ImageNet where a protocol trains on it too."""
+    if asked.single_source is not None:
+        if asked.single_source not in pool:
+            near = did_you_mean(asked.single_source, pool)
+            raise UsageError(
+                f"single_source: '{asked.single_source}' is not trained on{near}: there are {', '.join(pool)}"
+            )
+        return asked.single_source
+    if not asked.protocol:
+        return None
+    suite: Suite = "core" if asked.suite == "core" else "paper"
+    return find(dataset_named("miniimagenet"), suite, pool)
+
+
+def _begun(entry: Entry, start: str | None) -> Entry:
+    """Return an entry that begins with the user's weights where it began with a run of images."""
+    if start is None or entry.options.get("method.name") not in method_presets.NEEDS_START or "skd" in entry.name:
+        return entry
+    return replace(entry, start="", share=1.0, several="")
+
+
+def _given_start(entry: Entry, start: str | None) -> str:
+    twice = start is not None and entry.single and entry.options["method.name"] in method_presets.UNTRAINED
+    return f"it begins with {start}, as {entry.name.removesuffix('-single')} does" if twice else ""
+
+
+def _options(entry: Entry, alone: str | None, start: str | None) -> dict[str, Any]:
+    """Return what ``rotogbml train`` is told of a row."""
+    options = dict(entry.options)
+    trained = options.get("method.name") not in method_presets.UNTRAINED
+    if entry.single and trained:
+        options["method.source"] = alone
+    if start is not None and not entry.start and options.get("method.name") in method_presets.NEEDS_START:
+        options["method.start"] = start if start.startswith("hub:") else os.path.abspath(start)  # noqa: PTH100
+    return options

@@ -1,0 +1,136 @@
+"""A comparison's table as text, Markdown and LaTeX for people, as CSV and JSON with every field in whole precision."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from rotogbml.comparison.cells import LAST_OF_ACCURACY, Table, table_of
+from rotogbml.comparison.rows import CompareRow
+from rotogbml.evaluation.tables import latex_escape
+from rotogbml.studies.plan import Plan
+
+Format = Literal["text", "markdown", "latex", "csv", "json"]
+Shots = Sequence[tuple[int, Sequence[CompareRow]]]
+"""Rows of each number of shots."""
+
+
+def render(plan: Plan, tables: Shots, format: Format) -> str:
+    """Return the rows as one string that ends in a line feed, a table for each number of shots."""
+    if format == "csv":
+        return _csv([_flat(row) for _, rows in tables for row in rows])
+    if format == "json":
+        whole = {
+            "budget": str(plan.rungs[0].budget),
+            "protocol": plan.protocol,
+            "stand_ins": plan.suite == "core",
+            "ours": plan.against,
+            "rows": [_tree(row) for _, rows in tables for row in rows],
+        }
+        return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    write = {"text": _text, "markdown": _markdown, "latex": _latex}[format]
+    return "\n".join(write(table_of(plan, rows)) for _, rows in tables if rows) or "Nothing is done yet.\n"
+
+
+def _text(table: Table) -> str:
+    """Write the table for a terminal: accuracies first, then what the rows say beside them."""
+    titles = [column.title for column in table.columns]
+    cut = titles.index(LAST_OF_ACCURACY) + 1
+    halves = (list(range(cut)), [0, 1, *range(cut, len(titles))])
+    return "\n".join([table.heading, "", *(_lines(table, half) for half in halves), *table.below, ""])
+
+
+def _lines(table: Table, chosen: Sequence[int]) -> str:
+    titles = [column.title for column in table.columns]
+    body = _starred(table)
+    width = {c: max(len(line[c]) for line in [titles, *body]) for c in chosen}
+
+    def line(cells: Sequence[str]) -> str:
+        parts = (cells[c].rjust(width[c]) if table.columns[c].number else cells[c].ljust(width[c]) for c in chosen)
+        return "  ".join(parts).rstrip()
+
+    said, rest = [line(titles)], iter(body)
+    for block, members in table.blocks:
+        said += [f"-- {block}", *(line(next(rest)) for _ in members)]
+    return "\n".join([*said, ""])
+
+
+def _starred(table: Table) -> list[list[str]]:
+    return [
+        [f"**{cell}**" if c in bold else cell for c, cell in enumerate(line)]
+        for (_, lines), bolds in zip(table.blocks, table.bold, strict=True)
+        for line, bold in zip(lines, bolds, strict=True)
+    ]
+
+
+def _markdown(table: Table) -> str:
+    titles = [_marked(column.title) for column in table.columns]
+    rule = ["---:" if column.number else "---" for column in table.columns]
+    lines = [titles, rule]
+    for (block, members), bolds in zip(table.blocks, table.bold, strict=True):
+        lines.append(["", f"*{block}*", *[""] * (len(titles) - 2)])
+        for cells, bold in zip(members, bolds, strict=True):
+            escaped = [_marked(cell) for cell in cells]
+            lines.append([f"**{cell}**" if c in bold else cell for c, cell in enumerate(escaped)])
+    body = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([_marked(table.heading), "", *body, "", *(f"- {_marked(line)}" for line in table.below), ""])
+
+
+def _marked(text: str) -> str:
+    return "".join("\\" + mark if mark in r"\`*_[]<>|#~" else mark for mark in text)
+
+
+def _latex(table: Table) -> str:
+    form = "".join("r" if column.number else "l" for column in table.columns)
+    wide = len(table.columns)
+    lines = ["% \\usepackage{booktabs}", f"% {table.heading}", rf"\begin{{tabular}}{{{form}}}", r"\toprule"]
+    lines.append(" & ".join(latex_escape(column.title) for column in table.columns) + r" \\")
+    for (block, members), bolds in zip(table.blocks, table.bold, strict=True):
+        lines += [r"\midrule", rf"\multicolumn{{{wide}}}{{l}}{{\textit{{{latex_escape(block)}}}}} \\"]
+        for cells, bold in zip(members, bolds, strict=True):
+            escaped = [latex_escape(cell) for cell in cells]
+            lines.append(" & ".join(rf"\textbf{{{x}}}" if c in bold else x for c, x in enumerate(escaped)) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in table.below), ""])
+
+
+def _tree(row: CompareRow) -> dict[str, Any]:
+    """Return every field of a row, for machines."""
+    tree = asdict(row)
+    study = tree.pop("study")
+    study["budget"] = str(row.study.budget)
+    difference = row.study.difference
+    study["difference"] = None if difference is None else difference._asdict()
+    return {**tree, **{name: value for name, value in study.items() if name not in ("learner", "setting")}}
+
+
+_MEASURED = ("memory", "training_seconds", "adapt_seconds", "predict_seconds")
+"""What no two runs have alike."""
+
+
+def _flat(row: CompareRow) -> dict[str, Any]:
+    """Return a row as one line of CSV."""
+    tree = _tree(row)
+    flat = {name: value for name, value in tree.items() if not isinstance(value, dict | list | tuple)}
+    flat |= {f"accuracy {target}": mean for target, (mean, _) in row.study.targets.items()}
+    flat |= {f"ci95 {target}": ci95 for target, (_, ci95) in row.study.targets.items()}
+    d = row.study.difference
+    flat |= {"difference": "", "low": "", "high": "", "p": ""} if d is None else d._asdict() | {"difference": d.mean}
+    flat["mean"], flat["ci95"] = row.study.mean, row.study.ci95
+    flat["untrained"], flat["untrained_ci95"] = row.untrained or ("", "")
+    flat["seeds"] = " ".join(map(str, row.study.seeds))
+    flat["published"] = "; ".join(f"{p.table} {p.target} {100 * p.mean:.2f} ({p.source})" for p in row.published)
+    return flat
+
+
+def _csv(lines: Sequence[dict[str, Any]]) -> str:
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    names = [*(name for name in names if name not in _MEASURED), *(name for name in _MEASURED if name in names)]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: "" if value is None else value for name, value in line.items()} for line in lines)
+    return buffer.getvalue()

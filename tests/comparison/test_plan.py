@@ -1,0 +1,179 @@
+"""What is trained on what, for how long, and beginning with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rotogbml import learner_presets, method_presets
+from rotogbml.comparison.check import check_cells
+from rotogbml.comparison.declared import Asked, comparison_plan
+from rotogbml.comparison.roster import BLOCKS, ENTRIES, STARTS, chosen
+from rotogbml.errors import UsageError
+from rotogbml.sources.packed import PackedSource
+from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.plan import Plan, Rung, read_plan, written
+from rotogbml.training.assemble import open_sources
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def planned(stand_ins: Path, asked: Callable[..., Asked]) -> Callable[..., tuple[Plan, list[str]]]:
+    """Return a function that makes the plan of what was asked for, and what was left out."""
+    found: dict[str, PackedSource] = open_sources([str(stand_ins)])
+    return lambda **changes: comparison_plan(asked(**changes), [str(stand_ins)], found)
+
+
+def test_every_learner_and_method_has_a_row() -> None:
+    names = {entry.options.get("method.name") for entry in ENTRIES.values()}
+    assert names - {None} == set(method_presets.METHODS)
+    for learner in learner_presets.LEARNERS:
+        assert {learner, f"rotogbml-{learner}"} <= ENTRIES.keys()
+    assert {entry.block for entry in ENTRIES.values()} == set(BLOCKS)
+    for entry in ENTRIES.values():
+        assert not entry.start or entry.start in ENTRIES | STARTS
+        assert not entry.start or not (ENTRIES | STARTS)[entry.start].start
+
+
+def test_all_goes_with_strong_and_can_be_built(planned: Callable[..., tuple[Plan, list[str]]], stand_ins: Path) -> None:
+    plan, left_out = planned(targets=("eurosat",))
+    assert left_out == []
+    assert set(plan.settings) == ENTRIES.keys() | STARTS.keys()
+    assert set(plan.hidden) == set(STARTS)
+    assert plan.against == "rotogbml-maml"
+    single = {name for name, entry in ENTRIES.items() if entry.single and "method.source" in plan.settings[name]}
+    assert {plan.settings[name]["method.source"] for name in single} == {"imagenet"}
+    assert {"protonet-single", "relationnet-ata-single", "mtl-single"} <= single
+    one_of_each = [cell for cell in plan.cells(plan.rungs[0]) if cell.seed == 0]
+    check_cells(plan, one_of_each, [str(stand_ins)])
+
+
+def test_one_training_source_leaves_out_what_needs_several(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    plan, left_out = planned(protocol="weak", targets=("miniimagenet",))
+    gone = {line.split(":")[0] for line in left_out}
+    assert gone == {name for name, entry in ENTRIES.items() if entry.single or entry.several}
+    assert not gone & set(plan.settings)
+    assert any("relationnet-lft: protocol weak trains on imagenet alone" in line for line in left_out)
+
+
+def test_who_begins_with_another_shares_the_budget(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    def lengths(budget: Rung, *methods: str) -> dict[str, str]:
+        plan, _ = planned(methods=methods, budget=budget, targets=("cars",), seeds=1)
+        cells = {cell.setting: plan.arguments(cell, budget.budget) for cell in plan.cells(budget)}
+        return {name: said[-1] for name, said in cells.items()}
+
+    odd = lengths(Rung(steps=7), "mtl", "skd-gen1", "finetune")
+    assert odd["baseline-half"] == odd["skd-gen0-half"] == "3"
+    assert odd["mtl"] == odd["skd-gen1"] == "4"
+    assert odd["baseline"] == odd["rotogbml-maml"] == "7"
+    minutes = lengths(Rung(minutes=5), "mtl")
+    assert minutes == {"baseline-half": "2.5", "mtl": "2.5", "rotogbml-maml": "5"}
+    plan, _ = planned(methods=("finetune", "mtl"))
+    assert plan.starts == {"finetune": "baseline", "mtl": "baseline-half"}
+    assert set(plan.hidden) == {"baseline", "baseline-half"}
+    with pytest.raises(UsageError, match=r"mtl shares the budget .* a step has no half"):
+        planned(methods=("mtl",), budget=Rung(steps=1))
+
+
+def test_a_budget_of_images_is_steps_of_each_kind(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    budget = Rung(images=1200)
+    plan, _ = planned(methods=("protonet", "baseline", "relationnet-lft", "random-frozen"), budget=budget)
+    steps = {cell.setting: plan.arguments(cell, budget.budget)[-1] for cell in plan.cells(budget)}
+    # A task of 5 classes with 1 + 2 images; two a step, two episodes each for LFT; images 16 by 16.
+    assert plan.images_of_step("protonet", 1) == 2 * 5 * 3
+    assert plan.images_of_step("protonet", 5) == 2 * 5 * 7
+    assert steps["protonet"] == steps["rotogbml-maml"] == str(1200 // 30)
+    assert steps["relationnet-lft"] == str(1200 // 60)
+    assert steps["baseline"] == str(1200 // 32)
+    assert plan.images_of_step("random-frozen", 1) == 0
+
+
+def test_weights_of_the_users_take_the_place_of_starts(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    plan, left_out = planned(methods=("multi-source",), start="some/weights.pt", ours="maml")
+    assert set(plan.starts) == {"skd-gen1"}
+    for name in ("finetune", "frozen-prototype", "linear-probe", "mtl"):
+        assert plan.settings[name]["method.start"].endswith("some/weights.pt")
+        assert name not in plan.shares
+    with pytest.raises(UsageError, match=r"finetune-single does not go with this: it begins with some/weights.pt"):
+        planned(methods=("finetune-single",), start="some/weights.pt", ours="maml")
+    assert left_out == []
+
+
+def test_a_plan_is_read_back_as_it_was_written(planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path) -> None:
+    plan, _ = planned(untrained=True)
+    (tmp_path / "plan.yaml").write_text(written(plan), encoding="utf-8")
+    again = replace(read_plan(str(tmp_path / "plan.yaml")), name=plan.name)
+    budget = plan.rungs[0].budget
+    assert [(c, plan.digest(c, budget)) for c in plan.cells(plan.rungs[0])] == [
+        (c, again.digest(c, budget)) for c in again.cells(again.rungs[0])
+    ]
+    assert again.hidden == plan.hidden
+    assert again.pixels == ("pixels",)
+
+
+def test_a_digest_knows_what_a_cell_begins_with(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    plan, _ = planned(methods=("finetune",))
+    budget = plan.rungs[0].budget
+    cell = next(cell for cell in plan.cells(plan.rungs[0]) if cell.setting == "finetune")
+    longer = {**plan.settings, "baseline": {**plan.settings["baseline"], "method.batch_size": 8}}
+    assert replace(plan, settings=longer).digest(cell, budget) != plan.digest(cell, budget)
+    assert replace(plan, about="other words").digest(cell, budget) == plan.digest(cell, budget)
+
+
+@pytest.mark.parametrize("name", ["bf16", "bf16-glyphs"])
+def test_outcomes_of_earlier_studies_still_count(name: str) -> None:
+    ledger = Ledger(read_plan(name), ROOT / "docs" / "study" / f"{name}.jsonl")
+    assert len(ledger.done) == 12
+    assert ledger.stale == 0
+
+
+def test_names_and_groups() -> None:
+    rows, named = chosen(["metric,maml"], ["relationnet-lft"], "rotogbml-anil")
+    assert rows[0] == "protonet"
+    assert rows[-2:] == ["maml", "rotogbml-anil"]
+    assert "relationnet-lft" not in rows
+    assert named == {"maml", "rotogbml-anil"}
+    every, _ = chosen(["all"], [], "maml")
+    assert every == list(ENTRIES)
+    multi, _ = chosen(["multi-source"], [], "maml")
+    assert set(every) - set(multi) == {name for name in ENTRIES if name.endswith("-single")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"methods": ("protonte",)}, r"no method 'protonte' \(did you mean 'protonet'\?\)"),
+        ({"without": ("rotogbml-maml",)}, "all are compared with rotogbml-maml"),
+        ({"ours": "mine"}, "no method 'mine'"),
+        ({"budget": Rung()}, "none of them is given: one of --minutes, --steps and --images is needed"),
+        ({"budget": Rung(steps=2, minutes=1.0)}, "--minutes 1 and --steps 2 is given"),
+        ({"budget": Rung(steps=0)}, "steps is 0: it must be above 0"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"targets": ("crs",)}, "no dataset 'crs'"),
+        ({"targets": ("cars", "cars")}, "a target stands twice"),
+        ({"episodes": 1}, "episodes is 1: an interval needs at least 2"),
+        ({"single_source": "cars"}, "single_source: 'cars' is not trained on"),
+        ({"options": {"encodr.width": 4}}, r"no option 'encodr.width' \(did you mean 'encoder'\?\)"),
+        ({"protocol": "", "suite": "paper", "targets": ()}, "no --targets"),
+        ({"protocol": "", "suite": "paper", "targets": ("cras",)}, "did you mean 'cars'"),
+        ({"protocol": "", "suite": "core", "targets": ("cars",)}, "suite core belongs to a protocol"),
+        (
+            {"protocol": "weak", "targets": ("cub",), "methods": ("relationnet-lft",)},
+            "relationnet-lft does not go with",
+        ),
+        ({"protocol": "weak", "targets": ("cub",), "methods": ("protonet-single",)}, "protonet is that row"),
+        (
+            {"protocol": "", "suite": "paper", "targets": ("cars",), "methods": ("protonet-single",)},
+            "no single source is named: give --single_source",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said(
+    planned: Callable[..., tuple[Plan, list[str]]], changes: dict[str, object], said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        planned(**changes)
