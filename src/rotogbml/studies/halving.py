@@ -19,7 +19,8 @@ def survivors(ledger: Ledger, settings: tuple[str, ...], rung: int) -> tuple[str
     """Return the settings that go on beyond a rung, in their order; None where a cell of it is not done.
 
     Ranked by the mean over learners, seeds, targets and shots of the judge's accuracy: every setting has the same
-    cells, so this is the order of their mean differences too. What the others are compared with goes on always.
+    cells, so this is the order of their mean differences too. What the others are compared with goes on always;
+    rivals are ranked among themselves, so that the best of both kinds meet at the next budget.
     """
     plan = ledger.plan
     budget, keep = plan.rungs[rung].budget, plan.rungs[rung].keep
@@ -34,7 +35,9 @@ def survivors(ledger: Ledger, settings: tuple[str, ...], rung: int) -> tuple[str
         scores.setdefault(cell.setting, []).append(float(found.mean()))
     always = {plan.against, *plan.always}
     ranked = sorted((name for name in settings if name not in always), key=lambda name: -np.mean(scores[name]))
-    kept = always | set(ranked[:keep])
+    kept = always
+    for rivals in (True, False):
+        kept = kept | set([name for name in ranked if (name in plan.rivals) == rivals][:keep])
     return tuple(name for name in settings if name in kept)
 
 

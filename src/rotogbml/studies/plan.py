@@ -11,6 +11,7 @@ A plan is a YAML file::
     judge: averaged                  # the checkpoint that settings are ranked by
     against: plain                   # the setting that the others are compared with
     always: []                       # settings that are never dropped, beside ``against``
+    rivals: []                       # settings that are ranked among themselves: as many of them go on as of the others
     options: {encoder.width: 32}     # options of ``rotogbml train`` that every cell has
     learners: {maml: {learner.first_order: true}}
     settings: {plain: {homogenizer: "off", isi: "off"}, rotogbml: {}}
@@ -138,6 +139,7 @@ class Plan:
     judge: str = "averaged"
     against: str = "plain"
     always: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     learners: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"maml": {}})
     protocol: str = ""
@@ -251,7 +253,7 @@ def _plan(name: str, tree: Any) -> Plan:
     given = dict(tree)
     given["rungs"] = tuple(_part(Rung, rung, "a rung") for rung in _list(given["rungs"], "rungs"))
     given["test"] = _part(TestPlan, given.get("test", {}), "test")
-    for several in ("targets", "seeds", "k_shot", "always", "hidden", "pixels"):
+    for several in ("targets", "seeds", "k_shot", "always", "rivals", "hidden", "pixels"):
         if several in given:
             given[several] = tuple(_list(given[several], several))
     for group in ("settings", "learners"):
@@ -265,7 +267,7 @@ def _check(plan: Plan) -> None:
     for said in (*plan.settings, *plan.learners, *plan.targets):
         if not _NAME.fullmatch(str(said)):
             raise UsageError(f"'{said}' is no name for a folder: take letters, digits, blanks and .+-_")
-    for named in (plan.against, *plan.always):
+    for named in (plan.against, *plan.always, *plan.rivals):
         if named not in plan.settings:
             known = ", ".join(plan.settings)
             raise UsageError(f"no setting '{named}'{did_you_mean(named, plan.settings)}: there are {known}")

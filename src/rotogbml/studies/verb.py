@@ -209,5 +209,6 @@ def _left(ledger: Ledger) -> float:
         else:
             cells = settings * len(list(plan.cells(rung, (plan.against,))))
         total += cells * mean_seconds(ledger, rung.budget)
-        settings = settings if rung.keep is None else min(settings, rung.keep + len({plan.against, *plan.always}))
+        kept = (rung.keep or 0) * (2 if plan.rivals else 1) + len({plan.against, *plan.always})
+        settings = settings if rung.keep is None else min(settings, kept)
     return total
