@@ -67,7 +67,7 @@ def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
         row.learner,
         row.setting,
         *each,
-        percent(row.mean, row.ci95),
+        percent(row.mean, row.ci95) if len(row.targets) == len(targets) else NOTHING,  # of others it would mislead
         difference,
         interval,
         NOTHING if row.holm is None else f"{row.holm:.2g}",
