@@ -94,6 +94,7 @@ def _tested(work: Work) -> dict[str, Any]:
     from rotogbml.evaluation.methods import PIXELS, Adapted, Spec, load
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
+    from rotogbml.training import checkpoint
     from rotogbml.training.assemble import open_sources
     from rotogbml.training.run import RunFolder, method_name
 
@@ -129,7 +130,7 @@ def _tested(work: Work) -> dict[str, Any]:
         "learner": cell.learner,
         "setting": cell.setting,
         "budget": list(work.budget),
-        "steps": method.step,
+        "steps": checkpoint.load(folder.checkpoints / "last.pt")["step"],  # the best one may be of an earlier step
         "plan": work.digest,
         "method": PIXELS if work.pixels else method_name(config),
         "n_way": test.n_way,
