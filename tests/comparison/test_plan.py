@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.roster import BLOCKS, ENTRIES, STARTS, chosen
 from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource
-from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.plan import Plan, Rung, read_plan, written
+from rotogbml.studies.carrying import carry_out
+from rotogbml.studies.cell import OUTCOME, Work
+from rotogbml.studies.ledger import FILE, Ledger
+from rotogbml.studies.plan import Budget, Plan, Rung, read_plan, written
+from rotogbml.studies.pool import Found
 from rotogbml.training.assemble import open_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,6 +126,40 @@ def test_a_digest_knows_what_a_cell_begins_with(planned: Callable[..., tuple[Pla
     longer = {**plan.settings, "baseline": {**plan.settings["baseline"], "method.batch_size": 8}}
     assert replace(plan, settings=longer).digest(cell, budget) != plan.digest(cell, budget)
     assert replace(plan, about="other words").digest(cell, budget) == plan.digest(cell, budget)
+
+
+class Noting:
+    """A pool that carries nothing out and keeps what it was given."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def run(self, works: Sequence[Work]) -> Iterator[Found]:
+        self.asked += [work.cell.setting for work in works]
+        return iter(())
+
+
+def test_nothing_begins_with_a_run_of_another_budget(
+    planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path
+) -> None:
+    """A run goes on in its place where a longer budget was asked for since."""
+    plan, _ = planned(methods=("finetune",), targets=("cars",), seeds=1)
+    budget = plan.rungs[0].budget
+    (cell,) = plan.cells(plan.rungs[0], ["baseline"])
+    done = {"seed": 0, "target": "cars", "k_shot": 1, "learner": cell.learner, "setting": "baseline", "steps": 4}
+    done |= {"budget": list(budget), "plan": plan.digest(cell, budget), "correct": {}}
+    (tmp_path / FILE).write_text(json.dumps(done) + "\n")
+    place = tmp_path / "cells" / cell.id
+    (place / "run" / "checkpoints").mkdir(parents=True)
+    (place / "run" / "checkpoints" / "best.pt").touch()
+    longer = plan.digest(cell, Budget(2 * budget.amount, budget.unit))
+    for digest, asked in ((done["plan"], {"finetune"}), (longer, {"baseline"})):
+        (place / OUTCOME).write_text(json.dumps(done | {"plan": digest}))
+        pool = Noting()
+        carry_out(Ledger(plan, tmp_path / FILE), tmp_path, [], pool)
+        assert set(pool.asked) - {"rotogbml-maml"} == asked
 
 
 @pytest.mark.parametrize("name", ["bf16", "bf16-glyphs"])
