@@ -16,6 +16,7 @@ from rotogbml.cli import main
 from rotogbml.comparison.render import _MEASURED
 from rotogbml.comparison.verb import FILES, PAGE
 from rotogbml.studies.ledger import FILE
+from rotogbml.studies.plan import SHIPPED
 
 STRONG = ["compare", "--protocol", "strong", "--suite", "core", "--targets", "cars"]
 METHODS = "pixels,finetune,mtl,protonet,protonet-single"
@@ -175,3 +176,10 @@ def test_nothing_is_said_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
     for verb in ("status", "table"):
         assert main(["compare", verb, "--out", str(tmp_path)]) == 2
         assert "holds no comparison" in capsys.readouterr().err
+
+
+def test_a_study_is_no_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(SHIPPED / "bf16.yaml", tmp_path / "plan.yaml")
+    for verb in ("status", "table"):
+        assert main(["compare", verb, "--out", str(tmp_path)]) == 2
+        assert "is a study's, not a comparison's" in capsys.readouterr().err
