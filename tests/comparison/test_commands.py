@@ -64,7 +64,7 @@ def test_one_command_trains_all_and_writes_the_table(whole: tuple[list[str], Pat
     (seconds,) = outcomes["protonet"]["cost"]["validation_seconds"]
     assert 0 < seconds <= outcomes["protonet"]["cost"]["training_seconds"] + 0.01
     # The very run that it begins with, of the same target and seed.
-    begun = (out / "cells/all/frozen-prototype/cars-1shot-seed0/run/config.yaml").read_text()
+    begun = (out / "cells/all/frozen-prototype/cars-1shot-seed0/run-2-steps/config.yaml").read_text()
     assert f"start: {(out / 'cells/all/baseline/cars-1shot-seed0/run').resolve()}" in begun
     # Untrained networks do not know whether they would have been trained.
     assert outcomes["protonet"]["correct"]["untrained"] == outcomes["protonet-single"]["correct"]["untrained"]

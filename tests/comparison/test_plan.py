@@ -135,9 +135,11 @@ class Noting:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.runs: list[Path] = []
 
     def run(self, works: Sequence[Work]) -> Iterator[Found]:
         self.asked += [work.cell.setting for work in works]
+        self.runs += [work.run for work in works]
         return iter(())
 
 
@@ -160,6 +162,28 @@ def test_nothing_begins_with_a_run_of_another_budget(
         pool = Noting()
         carry_out(Ledger(plan, tmp_path / FILE), tmp_path, [], pool)
         assert set(pool.asked) - {"rotogbml-maml"} == asked
+
+
+def test_a_longer_budget_begins_anew_where_its_start_has_gone_on(
+    planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path
+) -> None:
+    """The start goes on in its place; what began with its earlier weights does not go on from these."""
+    runs = []
+    for steps in (4, 8):
+        plan, _ = planned(methods=("mtl",), targets=("cars",), seeds=1, budget=Rung(steps=steps))
+        (half,) = plan.cells(plan.rungs[0], ["baseline-half"])
+        budget, checkpoints = plan.rungs[0].budget, tmp_path / "cells" / half.id / "run" / "checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / "best.pt").touch()
+        done = {"seed": 0, "target": "cars", "k_shot": 1, "learner": half.learner, "setting": half.setting, "steps": 4}
+        done |= {"budget": list(budget), "plan": plan.digest(half, budget), "correct": {}}
+        for place in (tmp_path / FILE, tmp_path / "cells" / half.id / OUTCOME):
+            place.write_text(json.dumps(done) + "\n")
+        pool = Noting()
+        carry_out(Ledger(plan, tmp_path / FILE), tmp_path, [], pool)
+        runs.append(dict(zip(pool.asked, pool.runs, strict=True)))
+    assert runs[0]["mtl"] != runs[1]["mtl"]
+    assert runs[0]["rotogbml-maml"] == runs[1]["rotogbml-maml"]
 
 
 @pytest.mark.parametrize("name", ["bf16", "bf16-glyphs"])

@@ -33,7 +33,7 @@ class Work:
 
     Attributes:
         cell: which.
-        budget: how long it is trained; a run of less in the same place goes on.
+        budget: how long it is trained; a run of less in the same place goes on, unless it began with another run.
         arguments: of ``rotogbml train``, but for the sources and the place.
         sources: packs, or ``glyphs``.
         folder: of this cell; the run is in ``run`` within it.
@@ -55,8 +55,10 @@ class Work:
 
     @property
     def run(self) -> Path:
-        """The run's folder."""
-        return self.folder / "run"
+        """The run's folder; of each budget its own where it begins with another run, which goes on too."""
+        if self.start is None:
+            return self.folder / "run"
+        return self.folder / f"run-{self.budget.amount:.10g}-{self.budget.unit}"
 
 
 def carry_out(work: Work) -> dict[str, Any]:
