@@ -83,7 +83,7 @@ VERBS: dict[str, Verb] = {
         "rotogbml.studies.verb:study",
         "carry out a grid of trainings and tests",
         ("plan",),
-        ("sources", "targets", "learner"),
+        ("sources", "targets", "learner", "k_shot"),
     ),
     "study status": Verb("rotogbml.studies.verb:status", "how far a study is", ("plan",)),
     "study table": Verb("rotogbml.studies.verb:table", "what a study has found", ("plan",)),
@@ -91,7 +91,7 @@ VERBS: dict[str, Verb] = {
         "rotogbml.comparison.verb:compare",
         "train many methods alike and put them into one table",
         (),
-        ("sources", "targets", "methods", "without"),
+        ("sources", "targets", "methods", "without", "k_shot"),
     ),
     "compare status": Verb("rotogbml.comparison.verb:status", "how far a comparison is"),
     "compare table": Verb("rotogbml.comparison.verb:table", "a comparison's table again"),
@@ -241,7 +241,19 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     options.refuse_another_protocol(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
     if "insist" in by_hand:
         parsed["insist"] = options.typed_names(typed, list(map(Path, files)))
-    return {key: parsed[key] for key in inspect.signature(call).parameters}
+    parameters = inspect.signature(call).parameters
+    for key in set(verb.several) & parameters.keys():
+        if "list[int]" in str(parameters[key].annotation) and parsed[key] is not None:
+            parsed[key] = _numbers(key, parsed[key])
+    return {key: parsed[key] for key in parameters}
+
+
+def _numbers(key: str, given: Sequence[str]) -> list[int]:
+    """Return whole numbers given apart, with commas or in brackets: ``1 5``, ``1,5``, ``[1, 5]``."""
+    try:
+        return [int(word) for each in given for word in each.strip("[] ").replace(",", " ").split()]
+    except ValueError:
+        raise UsageError(f"option '{key}' cannot be '{' '.join(given)}': give whole numbers, such as 1 5") from None
 
 
 def _sugar(arguments: list[str], named: Sequence[str] = _NAMED) -> list[str]:

@@ -285,3 +285,22 @@ def test_exit_codes(
     monkeypatch.setattr("rotogbml.cli._run", fail)
     assert main(["train"]) == code
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("typed", [("1", "5"), ("1,5",), ("[1, 5]",)])
+def test_several_whole_numbers_are_given_as_several_names_are(
+    typed: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rotogbml.comparison import verb
+
+    found: list[Any] = []
+
+    def compare(sources: list[str], k_shot: list[int] | None = None) -> None:
+        """Compare."""
+        found.append(k_shot)
+
+    monkeypatch.setattr(verb, "compare", compare)
+    assert main(["compare", "--sources", "glyphs", "--k_shot", *typed]) == 0
+    assert found == [[1, 5]]
+    assert main(["compare", "--sources", "glyphs", "--k_shot", "x"]) == 2
+    assert "option 'k_shot' cannot be 'x': give whole numbers, such as 1 5" in capsys.readouterr().err

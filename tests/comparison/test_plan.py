@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.roster import BLOCKS, ENTRIES, STARTS, chosen
 from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource
-from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.plan import Plan, Rung, read_plan, written
+from rotogbml.studies.carrying import carry_out
+from rotogbml.studies.cell import OUTCOME, Work
+from rotogbml.studies.ledger import FILE, Ledger
+from rotogbml.studies.plan import Budget, Plan, Rung, read_plan, written
+from rotogbml.studies.pool import Found
 from rotogbml.training.assemble import open_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,6 +128,64 @@ def test_a_digest_knows_what_a_cell_begins_with(planned: Callable[..., tuple[Pla
     assert replace(plan, about="other words").digest(cell, budget) == plan.digest(cell, budget)
 
 
+class Noting:
+    """A pool that carries nothing out and keeps what it was given."""
+
+    workers = 1
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.runs: list[Path] = []
+
+    def run(self, works: Sequence[Work]) -> Iterator[Found]:
+        self.asked += [work.cell.setting for work in works]
+        self.runs += [work.run for work in works]
+        return iter(())
+
+
+def test_nothing_begins_with_a_run_of_another_budget(
+    planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path
+) -> None:
+    """A run goes on in its place where a longer budget was asked for since."""
+    plan, _ = planned(methods=("finetune",), targets=("cars",), seeds=1)
+    budget = plan.rungs[0].budget
+    (cell,) = plan.cells(plan.rungs[0], ["baseline"])
+    done = {"seed": 0, "target": "cars", "k_shot": 1, "learner": cell.learner, "setting": "baseline", "steps": 4}
+    done |= {"budget": list(budget), "plan": plan.digest(cell, budget), "correct": {}}
+    (tmp_path / FILE).write_text(json.dumps(done) + "\n")
+    place = tmp_path / "cells" / cell.id
+    (place / "run" / "checkpoints").mkdir(parents=True)
+    (place / "run" / "checkpoints" / "best.pt").touch()
+    longer = plan.digest(cell, Budget(2 * budget.amount, budget.unit))
+    for digest, asked in ((done["plan"], {"finetune"}), (longer, {"baseline"})):
+        (place / OUTCOME).write_text(json.dumps(done | {"plan": digest}))
+        pool = Noting()
+        carry_out(Ledger(plan, tmp_path / FILE), tmp_path, [], pool)
+        assert set(pool.asked) - {"rotogbml-maml"} == asked
+
+
+def test_a_longer_budget_begins_anew_where_its_start_has_gone_on(
+    planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path
+) -> None:
+    """The start goes on in its place; what began with its earlier weights does not go on from these."""
+    runs = []
+    for steps in (4, 8):
+        plan, _ = planned(methods=("mtl",), targets=("cars",), seeds=1, budget=Rung(steps=steps))
+        (half,) = plan.cells(plan.rungs[0], ["baseline-half"])
+        budget, checkpoints = plan.rungs[0].budget, tmp_path / "cells" / half.id / "run" / "checkpoints"
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        (checkpoints / "best.pt").touch()
+        done = {"seed": 0, "target": "cars", "k_shot": 1, "learner": half.learner, "setting": half.setting, "steps": 4}
+        done |= {"budget": list(budget), "plan": plan.digest(half, budget), "correct": {}}
+        for place in (tmp_path / FILE, tmp_path / "cells" / half.id / OUTCOME):
+            place.write_text(json.dumps(done) + "\n")
+        pool = Noting()
+        carry_out(Ledger(plan, tmp_path / FILE), tmp_path, [], pool)
+        runs.append(dict(zip(pool.asked, pool.runs, strict=True)))
+    assert runs[0]["mtl"] != runs[1]["mtl"]
+    assert runs[0]["rotogbml-maml"] == runs[1]["rotogbml-maml"]
+
+
 @pytest.mark.parametrize("name", ["bf16", "bf16-glyphs"])
 def test_outcomes_of_earlier_studies_still_count(name: str) -> None:
     ledger = Ledger(read_plan(name), ROOT / "docs" / "study" / f"{name}.jsonl")
@@ -156,7 +218,9 @@ def test_names_and_groups() -> None:
         ({"targets": ("crs",)}, "no dataset 'crs'"),
         ({"targets": ("cars", "cars")}, "a target stands twice"),
         ({"episodes": 1}, "episodes is 1: an interval needs at least 2"),
-        ({"single_source": "cars"}, "single_source: 'cars' is not trained on"),
+        ({"single_source": "cars"}, "single_source: 'cars' is not trained on for every target"),
+        ({"single_source": "eurosat"}, "single_source: 'eurosat' is not trained on for every target"),
+        ({"k_shot": (1, 1)}, "a target, seed or k_shot stands there twice"),
         ({"options": {"encodr.width": 4}}, r"no option 'encodr.width' \(did you mean 'encoder'\?\)"),
         ({"protocol": "", "suite": "paper", "targets": ()}, "no --targets"),
         ({"protocol": "", "suite": "paper", "targets": ("cras",)}, "did you mean 'cars'"),

@@ -17,6 +17,7 @@ import pytest
 
 from rotogbml.comparison.cells import table_of
 from rotogbml.comparison.declared import Asked, comparison_plan
+from rotogbml.comparison.figures import figures
 from rotogbml.comparison.page import page
 from rotogbml.comparison.published import published_beside
 from rotogbml.comparison.render import render
@@ -170,6 +171,29 @@ def test_a_table_of_a_part_says_so(made: Callable[..., Ledger]) -> None:
     protonet = next(line for _, lines in table.blocks for line in lines if line[1] == "ProtoNet")
     assert protonet[-1] == "2 of 4"
     assert "Not begun: MAML." in table.below
+
+
+def test_an_average_of_fewer_targets_stands_beside_no_other(made: Callable[..., Ledger]) -> None:
+    """ProtoNet has but one target yet, and there it is the best."""
+    ledger = made(lambda cell: cell.setting == "protonet" and cell.target == "eurosat")
+    rows = compare_rows(ledger, 1)
+    table = table_of(ledger.plan, rows)
+    c = [column.title for column in table.columns].index("average")
+    number = str(named(rows)["protonet"].number)
+    cells = {line[0]: line[c] for _, lines in table.blocks for line in lines}
+    assert {row for row, cell in cells.items() if cell == "–"} == {number}
+    assert "average: only of rows that have every target of the table." in table.below
+    bold = [
+        line[0]
+        for (_, lines), bolds in zip(table.blocks, table.bold, strict=True)
+        for line, best in zip(lines, bolds, strict=True)
+        if c in best
+    ]
+    assert bold
+    assert number not in bold
+    against = figures(rows, "ours")[0]
+    assert f"{number} ProtoNet " not in against.alt
+    assert "MAML" in against.alt
 
 
 def test_every_format_has_every_row(made: Callable[..., Ledger]) -> None:

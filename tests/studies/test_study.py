@@ -132,23 +132,26 @@ def test_a_budget_goes_on_from_the_one_before(halved: tuple[str, Path]) -> None:
 def test_one_training_is_tested_with_several_shots(
     pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The table has both, each what ``rotogbml evaluate`` says of the same run."""
+    """The table has both, each what ``rotogbml evaluate`` says of the same run; the best checkpoint is an early one."""
     both = yaml.safe_load(Path(plan).read_text())
-    both["test"] |= {"k_shot": [1, 2], "checkpoints": ["last"]}
-    both["judge"] = "last"
+    both["test"] |= {"k_shot": [1, 2], "checkpoints": ["best"]}
+    both |= {"judge": "best", "rungs": [{"steps": 2}]}
     both["options"] = SMALL | {"learner.name": "protomaml"}  # its head is no guess, even untrained
+    both["options"] |= {"outer.meta_lr": 1e-30, "outer.validate_every": 1}
     Path(plan).write_text(yaml.safe_dump(both))
     out = tmp_path / "study"
     assert main(["study", plan, "--sources", str(pack), "--out", str(out)]) == 0
     rows = json.loads(table(capsys, plan, out, "json"))
     assert [(row["trained_k_shot"], row["k_shot"]) for row in rows] == [(1, 1), (1, 2)]
+    assert [row["steps"] for row in rows] == [2, 2]  # of the training
     run = str(out / "cells" / next(read_plan(plan).cells(read_plan(plan).rungs[0])).id / "run")
     for row in rows:
-        said = ["evaluate", run, "--target", "alpha", "--k_shot", str(row["k_shot"]), "--checkpoint", "last"]
+        said = ["evaluate", run, "--target", "alpha", "--k_shot", str(row["k_shot"]), "--checkpoint", "best"]
         kept = tmp_path / f"{row['k_shot']}"
         assert main([*said, "--episodes", "8", "--n_query", "3", "--workers", "1", "--out", str(kept)]) == 0
         (of_run,) = (r for r in json.loads((kept / "results.json").read_text())["rows"] if r["method"] == row["method"])
         assert of_run["mean"] == pytest.approx(row["mean"])
+        assert of_run["steps"] == 1
     assert rows[0]["mean"] != rows[1]["mean"]
     capsys.readouterr()
     assert main(["study", "table", plan, "--out", str(out)]) == 0

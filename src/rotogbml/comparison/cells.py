@@ -55,7 +55,7 @@ def table_of(plan: Plan, rows: Sequence[CompareRow]) -> Table:
     for block, group in groupby(zip(rows, body, strict=True), lambda pair: pair[0].block):
         lines = [line for _, line in group]
         blocks.append((block, lines))
-        bold.append([{c for c in accuracy if len(rows) > 1 and _leading(line[c]) == best[c]} for line in lines])
+        bold.append([{c for c in accuracy if len(rows) > 1 and 0 <= _leading(line[c]) == best[c]} for line in lines])
     return Table(_heading(plan, rows), columns, blocks, bold, _below(plan, rows, notes))
 
 
@@ -67,7 +67,7 @@ def _parts(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes
         _Part(Column("method", text), lambda row: row.label),
         _Part(Column("trained on", text), lambda row: row.trained_on),
         *(_Part(Column(target, number), _accuracy_on(target)) for target in targets),
-        _Part(Column(AVERAGE, number), lambda row: percent(row.study.mean, row.study.ci95)),
+        _Part(Column(AVERAGE, number), _average(targets)),
         _Part(Column("− ours", number), _difference),
         _Part(Column("95 % interval", number), _interval),
         _Part(Column(LAST_OF_ACCURACY, number), lambda row: _number(row.study.holm, 1, 3)),
@@ -95,6 +95,11 @@ def _parts(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes
 
 def _accuracy_on(target: str) -> Callable[[CompareRow], str]:
     return lambda row: percent(*row.study.targets[target]) if target in row.study.targets else NOTHING
+
+
+def _average(targets: Sequence[str]) -> Callable[[CompareRow], str]:
+    """Return the cell of the average; of fewer targets than other rows have it would compare with none of them."""
+    return lambda row: percent(row.study.mean, row.study.ci95) if len(row.study.targets) == len(targets) else NOTHING
 
 
 def _difference(row: CompareRow) -> str:
@@ -178,6 +183,8 @@ def _below(plan: Plan, rows: Sequence[CompareRow], notes: _Notes) -> list[str]:
             "ECE: how far confidence is from accuracy, 15 bins; 0 is best. Brier: squared error of the probabilities, "
             "0 is best, 2 worst. Both are means over trainings."
         )
+    if len({len(row.study.targets) for row in rows}) > 1:
+        lines.append("average: only of rows that have every target of the table.")
     started = [setting for setting in plan.starts if setting in {row.name for row in rows}]
     if started:
         lines.append(

@@ -13,7 +13,7 @@ from rotogbml.comparison.roster import ENTRIES, STARTS, Entry, chosen, does_not_
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.protocols.datasets import Suite, dataset_named, find
 from rotogbml.sources.packed import PackedSource
-from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan
+from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan, check
 from rotogbml.studies.published import published_plan
 from rotogbml.training.assemble import hold_out
 
@@ -60,14 +60,15 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
     plan = _frame(asked, found)
     first = Cell(0, plan.targets[0], plan.k_shot[0], LEARNER, asked.ours)
     ours = replace(plan, settings={asked.ours: ENTRIES[asked.ours].options}, against=asked.ours)
-    pool = trained_on(configuration(ours, first, sources), found)
-    alone = _single(asked, pool)
+    pools = [trained_on(configuration(ours, replace(first, target=target), sources), found) for target in plan.targets]
+    always = [name for name in pools[0] if all(name in pool for pool in pools)]
+    alone = _single(asked, always)
     where = f"protocol {asked.protocol}" if asked.protocol else "the comparison"
 
     left_out, rows = [], []
     for name in names:
         entry = _begun(ENTRIES[name], asked.start)
-        why = _given_start(entry, asked.start) or does_not_go(entry, pool, alone, where)
+        why = _given_start(entry, asked.start) or does_not_go(entry, min(pools, key=len), always, alone, where)
         if why and name in insisted:
             raise UsageError(f"{name} does not go with this: {why}. Leave it out of --methods")
         if why:
@@ -89,7 +90,9 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
         pixels=tuple(name for name in order if every[name].pixels),
     )
     configs = {name: configuration(plan, replace(first, setting=name), sources) for name in order}
-    return replace(plan, images={name: images_of(config) for name, config in configs.items()}), left_out
+    plan = replace(plan, images={name: images_of(config) for name, config in configs.items()})
+    check(plan)
+    return plan, left_out
 
 
 def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
@@ -158,19 +161,23 @@ def _check_halves(rows: Sequence[Entry], budget: Rung) -> None:
         )
 
 
-def _single(asked: Asked, pool: Sequence[str]) -> str | None:
-    """Return what single-source rows train on: the user's, else mini-ImageNet where a protocol trains on it too."""
+def _single(asked: Asked, always: Sequence[str]) -> str | None:
+    """Return what single-source rows train on: the user's, else mini-ImageNet where a protocol trains on it too.
+
+    ``always`` are the sources that are trained on whatever the target.
+    """
     if asked.single_source is not None:
-        if asked.single_source not in pool:
-            near = did_you_mean(asked.single_source, pool)
+        if asked.single_source not in always:
+            near = did_you_mean(asked.single_source, always)
             raise UsageError(
-                f"single_source: '{asked.single_source}' is not trained on{near}: there are {', '.join(pool)}"
+                f"single_source: '{asked.single_source}' is not trained on for every target{near}: there are "
+                f"{', '.join(always) or 'none that are'}"
             )
         return asked.single_source
     if not asked.protocol:
         return None
     suite: Suite = "core" if asked.suite == "core" else "paper"
-    return find(dataset_named("miniimagenet"), suite, pool)
+    return find(dataset_named("miniimagenet"), suite, always)
 
 
 def _begun(entry: Entry, start: str | None) -> Entry:

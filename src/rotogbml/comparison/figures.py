@@ -16,13 +16,17 @@ def figures(rows: Sequence[CompareRow], ours: str) -> list[Plot]:
     """Return the figures of one table's rows; those for which nothing was measured are left out.
 
     Args:
-        rows: of the table; a point bears its row's number.
+        rows: of the table; a point bears its row's number. An average has its place where it is of all targets.
         ours: label of the row that all are compared with.
     """
+    targets = {target for row in rows for target in row.study.targets}
+    whole = [row for row in rows if len(row.study.targets) == len(targets)]
     drawn = [
-        _against(rows, "Accuracy against seconds of training", "seconds of training", lambda row: row.training_seconds),
         _against(
-            rows,
+            whole, "Accuracy against seconds of training", "seconds of training", lambda row: row.training_seconds
+        ),
+        _against(
+            whole,
             "Accuracy against seconds of adaptation",
             "seconds of adaptation to a new task, one thread",
             lambda row: row.adapt_seconds,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rotogbml.comparison.cells import LAST_OF_ACCURACY, Table, table_of
 from rotogbml.comparison.rows import CompareRow
-from rotogbml.evaluation.tables import latex_escape
+from rotogbml.evaluation.tables import latex_escape, markdown_escape
 from rotogbml.studies.plan import Plan
 
 Format = Literal["text", "markdown", "latex", "csv", "json"]
@@ -68,20 +68,18 @@ def _starred(table: Table) -> list[list[str]]:
 
 
 def _markdown(table: Table) -> str:
-    titles = [_marked(column.title) for column in table.columns]
+    titles = [markdown_escape(column.title) for column in table.columns]
     rule = ["---:" if column.number else "---" for column in table.columns]
     lines = [titles, rule]
     for (block, members), bolds in zip(table.blocks, table.bold, strict=True):
         lines.append(["", f"*{block}*", *[""] * (len(titles) - 2)])
         for cells, bold in zip(members, bolds, strict=True):
-            escaped = [_marked(cell) for cell in cells]
+            escaped = [markdown_escape(cell) for cell in cells]
             lines.append([f"**{cell}**" if c in bold else cell for c, cell in enumerate(escaped)])
     body = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([_marked(table.heading), "", *body, "", *(f"- {_marked(line)}" for line in table.below), ""])
-
-
-def _marked(text: str) -> str:
-    return "".join("\\" + mark if mark in r"\`*_[]<>|#~" else mark for mark in text)
+    return "\n".join(
+        [markdown_escape(table.heading), "", *body, "", *(f"- {markdown_escape(line)}" for line in table.below), ""]
+    )
 
 
 def _latex(table: Table) -> str:

@@ -200,12 +200,13 @@ def entry_of(name: str) -> Entry:
     return ENTRIES[name] if name in ENTRIES else STARTS[name]
 
 
-def does_not_go(entry: Entry, pool: Sequence[str], alone: str | None, where: str) -> str:
+def does_not_go(entry: Entry, pool: Sequence[str], always: Sequence[str], alone: str | None, where: str) -> str:
     """Return why a row does not go with the sources that are trained on; empty where it does.
 
     Args:
         entry: the row.
-        pool: the training sources.
+        pool: the training sources of the target that has the fewest.
+        always: the sources that are trained on whatever the target.
         alone: the one that single-source rows train on; None where none is named or there.
         where: what chose the sources, in words.
     """
@@ -214,5 +215,7 @@ def does_not_go(entry: Entry, pool: Sequence[str], alone: str | None, where: str
     if entry.single and len(pool) < 2:
         return f"{where} trains on one source as it is: {entry.name.removesuffix(SINGLE)} is that row"
     if entry.single and alone is None:
-        return "no single source is named: give --single_source, one of " + ", ".join(pool)
+        if not always:
+            return "every source is held out for some target: no single one is left to train on for all"
+        return "no single source is named: give --single_source, one of " + ", ".join(always)
     return ""

@@ -13,7 +13,7 @@ from rotogbml.children import cores
 from rotogbml.comparison.check import check_cells
 from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.render import Format, Shots, render
-from rotogbml.comparison.roster import entry_of
+from rotogbml.comparison.roster import ENTRIES, STARTS, entry_of
 from rotogbml.comparison.rows import CompareRow, compare_rows
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.files import make_folder, write_atomic
@@ -203,6 +203,8 @@ def _opened(out: str | None) -> Ledger:
     if not kept.is_file():
         raise UsageError(f"{folder} holds no comparison ({PLAN} is missing): begin with 'rotogbml compare'")
     plan = replace(read_plan(str(kept)), name="comparison")
+    if not set(plan.settings) <= ENTRIES.keys() | STARTS.keys():
+        raise UsageError(f"{kept} is a study's, not a comparison's: 'rotogbml study table' prints it")
     return Ledger(plan, folder / FILE)
 
 

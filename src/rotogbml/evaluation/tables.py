@@ -64,28 +64,28 @@ def _protocols(rows: Sequence[Row], format: Format) -> str:
     if not lines:
         return ""
     if format == "markdown":
-        return "\n" + "\n".join(f"- {_markdown_escape(line)}" for line in lines) + "\n"
+        return "\n" + "\n".join(f"- {markdown_escape(line)}" for line in lines) + "\n"
     return "\n" + "\n".join(f"% {line}" if format == "latex" else line for line in lines) + "\n"
 
 
 def _markdown(rows: Sequence[Row], paired: Sequence[Row]) -> str:
     rows = by_target(rows)
     top = best(rows)
-    body = [[_markdown_escape(cell) for cell in cells(row)] for row in rows]
+    body = [[markdown_escape(cell) for cell in cells(row)] for row in rows]
     for index in top:
         body[index][ACCURACY] = f"**{body[index][ACCURACY]}**"
     parts = [_pipes(COLUMNS, body)]
     columns, more = further(rows)
     if more:
-        parts += [f"{TITLE}:", _pipes(columns, [[_markdown_escape(cell) for cell in line] for line in more])]
+        parts += [f"{TITLE}:", _pipes(columns, [[markdown_escape(cell) for cell in line] for line in more])]
     if paired:
-        lines = [[_markdown_escape(cell) for cell in paired_cells(pair)] for pair in paired]
+        lines = [[markdown_escape(cell) for cell in paired_cells(pair)] for pair in paired]
         parts += ["Paired differences, episode by episode (percentage points):", _pipes(PAIRED_COLUMNS, lines)]
     return "\n\n".join(parts) + "\n"
 
 
 def _pipes(columns: Sequence[Column], body: Iterable[Sequence[str]]) -> str:
-    head = [_markdown_escape(column.title) for column in columns]
+    head = [markdown_escape(column.title) for column in columns]
     rule = ["---:" if column.number else "---" for column in columns]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, rule, *body])
 
@@ -137,7 +137,8 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(mark, mark) for mark in text)
 
 
-def _markdown_escape(text: str) -> str:
+def markdown_escape(text: str) -> str:
+    """Return text on one line in which Markdown sees only characters."""
     return "".join("\\" + mark if mark in r"\`*_[]<>|#~" else mark for mark in text.replace("\n", " "))
 
 

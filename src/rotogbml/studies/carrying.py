@@ -9,7 +9,7 @@ from rotogbml.studies.cell import Work
 from rotogbml.studies.halving import accuracy, survivors
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Budget, Cell, Plan
-from rotogbml.studies.pool import Pool
+from rotogbml.studies.pool import Pool, outcome_of
 from rotogbml.training.progress import clock
 
 
@@ -51,9 +51,15 @@ class _Rung:
         return self.failed
 
     def _is_there(self, cell: Cell) -> bool:
-        """Say whether a cell is done and its run is in the study's folder: others can begin with it."""
-        run = self._work(cell).run
-        return (cell, self.budget) in self.ledger.done and (run / "checkpoints" / "best.pt").is_file()
+        """Say whether a cell is done and its run is in the study's folder: others can begin with it.
+
+        A run goes on in its place when a longer budget is asked for; what it left last says of which budget it is.
+        """
+        work = self._work(cell)
+        if (cell, self.budget) not in self.ledger.done or not (work.run / "checkpoints" / "best.pt").is_file():
+            return False
+        left = outcome_of(work)
+        return not isinstance(left, str) and left["plan"] == work.digest
 
     def _can_begin(self, cell: Cell) -> bool:
         start = self.plan.start(cell)

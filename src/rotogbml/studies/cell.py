@@ -33,7 +33,7 @@ class Work:
 
     Attributes:
         cell: which.
-        budget: how long it is trained; a run of less in the same place goes on.
+        budget: how long it is trained; a run of less in the same place goes on, unless it began with another run.
         arguments: of ``rotogbml train``, but for the sources and the place.
         sources: packs, or ``glyphs``.
         folder: of this cell; the run is in ``run`` within it.
@@ -55,8 +55,10 @@ class Work:
 
     @property
     def run(self) -> Path:
-        """The run's folder."""
-        return self.folder / "run"
+        """The run's folder; of each budget its own where it begins with another run, which goes on too."""
+        if self.start is None:
+            return self.folder / "run"
+        return self.folder / f"run-{self.budget.amount:.10g}-{self.budget.unit}"
 
 
 def carry_out(work: Work) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def _tested(work: Work) -> dict[str, Any]:
     from rotogbml.evaluation.methods import PIXELS, Adapted, Spec, load
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
+    from rotogbml.training import checkpoint
     from rotogbml.training.assemble import open_sources
     from rotogbml.training.run import RunFolder, method_name
 
@@ -129,7 +132,7 @@ def _tested(work: Work) -> dict[str, Any]:
         "learner": cell.learner,
         "setting": cell.setting,
         "budget": list(work.budget),
-        "steps": method.step,
+        "steps": checkpoint.load(folder.checkpoints / "last.pt")["step"],  # the best one may be of an earlier step
         "plan": work.digest,
         "method": PIXELS if work.pixels else method_name(config),
         "n_way": test.n_way,

@@ -259,11 +259,12 @@ def _plan(name: str, tree: Any) -> Plan:
     for group in ("settings", "learners"):
         given[group] = {str(key): dict(value or {}) for key, value in dict(given.get(group) or {"maml": {}}).items()}
     plan = Plan(name=name, **given)
-    _check(plan)
+    check(plan)
     return plan
 
 
-def _check(plan: Plan) -> None:
+def check(plan: Plan) -> None:
+    """Raise UsageError where a plan contradicts itself: ``read_plan`` would not take it as it is written."""
     for said in (*plan.settings, *plan.learners, *plan.targets):
         if not _NAME.fullmatch(str(said)):
             raise UsageError(f"'{said}' is no name for a folder: take letters, digits, blanks and .+-_")
@@ -272,7 +273,7 @@ def _check(plan: Plan) -> None:
             known = ", ".join(plan.settings)
             raise UsageError(f"no setting '{named}'{did_you_mean(named, plan.settings)}: there are {known}")
     if any([rung.steps, rung.minutes, rung.images].count(None) != 2 for rung in plan.rungs):
-        raise UsageError("a rung has a budget of either steps or minutes: give one of them")
+        raise UsageError("a rung has a budget of steps, minutes or images: give one of them")
     _check_starts(plan)
     amounts, units = zip(*(rung.budget for rung in plan.rungs), strict=True)
     if list(amounts) != sorted(set(amounts)) or amounts[0] <= 0 or len(set(units)) > 1:
@@ -301,7 +302,10 @@ def _check(plan: Plan) -> None:
         raise UsageError(f"judge is '{plan.judge}', which is not tested: there are {', '.join(plan.test.checkpoints)}")
     ids = [cell.id for cell in plan.cells(Rung(1))]
     if len(set(ids)) < len(ids):
-        raise UsageError("two cells would share a folder: two names differ in no letter, or a value stands there twice")
+        raise UsageError(
+            "two cells would share a folder: two names differ in no letter, or a target, seed or k_shot stands there "
+            "twice"
+        )
 
 
 def _check_starts(plan: Plan) -> None:
