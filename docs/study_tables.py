@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.plan import read_plan
+from rotogbml.studies.plan_file import read_plan
 from rotogbml.studies.render import render
 from rotogbml.studies.table import StudyRow, study_rows
 from rotogbml.training.progress import clock

@@ -16,7 +16,7 @@ from rotogbml.cli import main
 from rotogbml.comparison.render import _MEASURED
 from rotogbml.comparison.verb import FILES, PAGE
 from rotogbml.studies.ledger import FILE
-from rotogbml.studies.plan import SHIPPED
+from rotogbml.studies.plan_file import SHIPPED
 
 STRONG = ["compare", "--protocol", "strong", "--suite", "core", "--targets", "cars"]
 METHODS = "pixels,frozen-prototype,mtl,protonet,protonet-single"

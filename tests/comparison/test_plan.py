@@ -18,7 +18,8 @@ from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.carrying import carry_out
 from rotogbml.studies.cell import OUTCOME, Work
 from rotogbml.studies.ledger import FILE, Ledger
-from rotogbml.studies.plan import Budget, Plan, Rung, read_plan, written
+from rotogbml.studies.plan import Budget, Plan, Rung
+from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import Found
 from rotogbml.training.assemble import open_sources
 

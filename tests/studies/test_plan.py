@@ -11,8 +11,9 @@ import yaml
 
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import SPELT
-from rotogbml.studies.plan import Budget, Cell, Rung, read_plan, shipped
-from rotogbml.studies.plan import written as dumped
+from rotogbml.studies.plan import Budget, Cell, Rung
+from rotogbml.studies.plan_file import read_plan, shipped
+from rotogbml.studies.plan_file import written as dumped
 
 PackWriter = Callable[..., Path]
 

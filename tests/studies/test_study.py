@@ -17,7 +17,7 @@ from rotogbml.children import environment, python
 from rotogbml.cli import main
 from rotogbml.studies.halving import accuracy, survivors
 from rotogbml.studies.ledger import FILE, Ledger
-from rotogbml.studies.plan import read_plan
+from rotogbml.studies.plan_file import read_plan
 
 SMALL = {
     "encoder.width": 4,

@@ -13,7 +13,8 @@ from rotogbml.comparison.roster import ENTRIES, STARTS, Entry, chosen, does_not_
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.protocols.datasets import Suite, dataset_named, find
 from rotogbml.sources.packed import PackedSource
-from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan, check
+from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan
+from rotogbml.studies.plan_file import check
 from rotogbml.studies.published import published_plan
 from rotogbml.training.assemble import hold_out
 

@@ -8,7 +8,8 @@ from rotogbml.comparison.cells import table_of
 from rotogbml.comparison.figures import figures
 from rotogbml.comparison.render import Shots
 from rotogbml.comparison.roster import entry_of
-from rotogbml.studies.plan import Plan, written
+from rotogbml.studies.plan import Plan
+from rotogbml.studies.plan_file import written
 
 
 def page(plan: Plan, tables: Shots, command: str) -> str:

@@ -21,7 +21,8 @@ from rotogbml.lock import locked
 from rotogbml.method_presets import UNTRAINED
 from rotogbml.studies.carrying import carry_out, mean_seconds, seconds_ahead
 from rotogbml.studies.ledger import FILE, Ledger
-from rotogbml.studies.plan import Cell, Plan, Rung, read_plan, written
+from rotogbml.studies.plan import Cell, Plan, Rung
+from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import Cluster, Cores, Pool
 from rotogbml.studies.published import check_there, words
 from rotogbml.training.assemble import open_sources

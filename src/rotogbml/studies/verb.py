@@ -15,7 +15,8 @@ from rotogbml.lock import locked
 from rotogbml.studies.carrying import carry_out, mean_seconds
 from rotogbml.studies.halving import rungs
 from rotogbml.studies.ledger import FILE, Ledger
-from rotogbml.studies.plan import Plan, Rung, read_plan, written
+from rotogbml.studies.plan import Plan, Rung
+from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import Cluster, Cores, Pool
 from rotogbml.studies.published import check_there, is_published, published_plan, words
 from rotogbml.studies.render import Format, render
