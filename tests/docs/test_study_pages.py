@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import study_figures, study_tables
+from docs import shape_table, study_figures, study_tables
 from rotogbml.studies import plan as plans
 from rotogbml.studies.cell import packed
 from rotogbml.studies.ledger import Ledger
@@ -60,6 +60,13 @@ def test_the_tables_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     assert study_tables.filled(text) == text, "python docs/study_tables.py --write"
     assert "Nothing is done yet" not in text
+
+
+def test_the_table_of_photos_is_that_of_its_outcomes() -> None:
+    lines = shape_table.read()
+    assert shape_table.table(lines) in (DOCS / "shape.md").read_text(encoding="utf-8"), "python docs/shape_table.py"
+    turned = [line | {"measures": {k: v[::-1] for k, v in line["measures"].items()}} for line in lines]
+    assert shape_table.table(turned) != shape_table.table(lines)
 
 
 def test_a_place_takes_the_rows_that_it_names(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
