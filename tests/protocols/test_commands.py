@@ -15,6 +15,7 @@ import rotogbml
 from rotogbml.cli import main
 from rotogbml.config import EncoderConfig, EpisodeConfig, LearnerConfig, OuterConfig
 from rotogbml.evaluation import verb, work
+from rotogbml.evaluation.calibration import BINS, Scored
 from rotogbml.evaluation.methods import Spec
 from rotogbml.evaluation.results import Results
 from rotogbml.evaluation.tables import Format, render
@@ -44,11 +45,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Return what every evaluation asks to be tested; accuracies are made up: defaults take thousands of tasks."""
     found: Asked = []
 
-    def score(
-        specs: list[Spec], tests: list[work.Test], episodes: int, workers: int
-    ) -> dict[tuple[Spec, str], np.ndarray]:
+    def score(specs: list[Spec], tests: list[work.Test], episodes: int, workers: int) -> dict[tuple[Spec, str], Scored]:
         found.extend((t.source.name, t.split, t.n_way, t.k_shot, t.n_query, episodes) for t in tests)
-        return {(spec, test.source.name): np.linspace(0, 1, episodes) for spec in specs for test in tests}
+        right = np.linspace(0, 1, episodes)
+        made = Scored(right, 2 * (1 - right), np.ones((episodes, 3, BINS), np.float32))
+        return {(spec, test.source.name): made for spec in specs for test in tests}
 
     monkeypatch.setattr(verb, "_score", score)
     monkeypatch.setattr(verb, "write_examples", lambda *_: None)
