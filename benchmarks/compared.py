@@ -21,11 +21,7 @@ from torch import Tensor
 from rotogbml.config import (
     EncoderConfig,
     EpisodeConfig,
-    HomogenizerConfig,
-    IsiConfig,
-    LearnerConfig,
     MethodConfig,
-    OuterConfig,
     RunConfig,
 )
 from rotogbml.episodes import Episode, Examples, Labelled
@@ -48,20 +44,11 @@ class Check(NamedTuple):
 
 def made(name: str, **options: Any) -> Any:
     """Return a method in float64 on conv4-4 at 20 px."""
-    config = RunConfig(
+    config = RunConfig.blank(
         ["nowhere"],
-        [],
-        1,
-        None,
-        0,
-        "default",
-        "strong",
-        EpisodeConfig(n_way=WAY),
-        EncoderConfig(width=4, norm="support"),
-        LearnerConfig(),
-        HomogenizerConfig(),
-        IsiConfig(),
-        OuterConfig(),
+        steps=1,
+        episodes=EpisodeConfig(n_way=WAY),
+        encoder=EncoderConfig(width=4, norm="support"),
         method=MethodConfig(name, **options),
     )
     method = create_method(resolve(config), SIZE, {"a": 3, "b": 4})

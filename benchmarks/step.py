@@ -16,7 +16,6 @@ import os
 import platform
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,8 @@ import numpy as np
 import torch
 
 from rotogbml.config import (
-    EncoderConfig,
-    EpisodeConfig,
     HomogenizerConfig,
     IsiConfig,
-    LearnerConfig,
-    OuterConfig,
     RotateConfig,
     RunConfig,
 )
@@ -49,26 +44,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def configuration(homogenizer: HomogenizerConfig | None, isi: IsiConfig | None, **changes: Any) -> RunConfig:
     """Return the resolved configuration of a variant, all else at its default but what is given."""
-    return resolve(
-        replace(
-            RunConfig(
-                sources=list(SOURCES),
-                holdout=[],
-                steps=1,
-                minutes=None,
-                seed=0,
-                preset="default",
-                shift="strong",
-                episodes=EpisodeConfig(),
-                encoder=EncoderConfig(),
-                learner=LearnerConfig(),
-                homogenizer=homogenizer,
-                isi=isi,
-                outer=OuterConfig(),
-            ),
-            **changes,
-        )
-    )
+    return resolve(RunConfig.blank(list(SOURCES), steps=1, homogenizer=homogenizer, isi=isi, **changes))
 
 
 class Variant:

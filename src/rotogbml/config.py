@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from rotogbml.protocols.readings import ReadingsConfig
 
@@ -299,3 +299,23 @@ class RunConfig:
     validate_on: list[str] | None = None
     """Sources whose validation classes choose the checkpoint; the training sources where None."""
     method: MethodConfig = field(default_factory=MethodConfig)
+
+    @classmethod
+    def blank(cls, sources: list[str], **changes: Any) -> RunConfig:
+        """Return a configuration in which nothing is chosen but the sources and what is given."""
+        nothing = cls(
+            sources=sources,
+            holdout=[],
+            steps=None,
+            minutes=None,
+            seed=0,
+            preset="default",
+            shift="strong",
+            episodes=EpisodeConfig(),
+            encoder=EncoderConfig(),
+            learner=LearnerConfig(),
+            homogenizer=HomogenizerConfig(),
+            isi=IsiConfig(),
+            outer=OuterConfig(),
+        )
+        return replace(nothing, **changes)

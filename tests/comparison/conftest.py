@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from rotogbml.comparison import verb
 from rotogbml.comparison.declared import Asked
+from rotogbml.studies import pool
 from rotogbml.studies.cell import Work, carry_out
 from rotogbml.studies.plan import Rung
 from rotogbml.studies.pool import Found
@@ -70,7 +70,7 @@ def inline_for() -> Callable[[], contextlib.AbstractContextManager[None]]:
     @contextlib.contextmanager
     def context() -> Generator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(verb, "Cores", Inline)
+            patch.setattr(pool, "Cores", Inline)
             yield
 
     return context

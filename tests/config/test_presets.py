@@ -41,22 +41,7 @@ UNSET = {
 
 
 def config(**changes: Any) -> RunConfig:
-    empty = {
-        "sources": ["pack"],
-        "holdout": [],
-        "steps": None,
-        "minutes": None,
-        "seed": 0,
-        "preset": "default",
-        "shift": "strong",
-        "episodes": EpisodeConfig(),
-        "encoder": EncoderConfig(),
-        "learner": LearnerConfig(),
-        "homogenizer": HomogenizerConfig(),
-        "isi": IsiConfig(),
-        "outer": OuterConfig(),
-    }
-    return RunConfig(**(empty | changes))
+    return RunConfig.blank(**({"sources": ["pack"]} | changes))
 
 
 def fields(part: Any, group: str) -> Iterator[tuple[str, Any]]:

@@ -13,11 +13,7 @@ import torch
 from rotogbml.config import (
     EncoderConfig,
     EpisodeConfig,
-    HomogenizerConfig,
-    IsiConfig,
-    LearnerConfig,
     MethodConfig,
-    OuterConfig,
     RunConfig,
 )
 from rotogbml.episodes import Episode, Examples
@@ -33,20 +29,11 @@ def configure() -> Callable[..., RunConfig]:
 
     def make(name: str, **changes: Any) -> RunConfig:
         method = MethodConfig(name, **changes.pop("method", {}))
-        config = RunConfig(
-            sources=["nowhere"],
-            holdout=[],
+        config = RunConfig.blank(
+            ["nowhere"],
             steps=2,
-            minutes=None,
-            seed=0,
-            preset="default",
-            shift="strong",
             episodes=EpisodeConfig(n_way=N_WAY, n_query=3, tasks_per_batch=2),
             encoder=EncoderConfig(width=4, norm="support"),
-            learner=LearnerConfig(),
-            homogenizer=HomogenizerConfig(),
-            isi=IsiConfig(),
-            outer=OuterConfig(),
             method=method,
         )
         return resolve(replace(config, **changes))

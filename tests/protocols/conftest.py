@@ -9,12 +9,6 @@ from typing import Any
 import pytest
 
 from rotogbml.config import (
-    EncoderConfig,
-    EpisodeConfig,
-    HomogenizerConfig,
-    IsiConfig,
-    LearnerConfig,
-    OuterConfig,
     RunConfig,
 )
 from rotogbml.protocols.datasets import NATURAL, UNSPLIT
@@ -43,21 +37,6 @@ def given() -> Callable[..., RunConfig]:
     """Return a function that makes a configuration in which the user chose nothing but what it is given."""
 
     def make(sources: Path | str, **changes: Any) -> RunConfig:
-        empty: dict[str, Any] = {
-            "sources": [str(sources)],
-            "holdout": [],
-            "steps": None,
-            "minutes": None,
-            "seed": 0,
-            "preset": "default",
-            "shift": "strong",
-            "episodes": EpisodeConfig(),
-            "encoder": EncoderConfig(),
-            "learner": LearnerConfig(),
-            "homogenizer": HomogenizerConfig(),
-            "isi": IsiConfig(),
-            "outer": OuterConfig(),
-        }
-        return RunConfig(**(empty | changes))
+        return RunConfig.blank([str(sources)], **changes)
 
     return make

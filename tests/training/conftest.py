@@ -13,8 +13,6 @@ import torch
 from rotogbml.config import (
     EncoderConfig,
     EpisodeConfig,
-    HomogenizerConfig,
-    IsiConfig,
     LearnerConfig,
     OuterConfig,
     RunConfig,
@@ -28,19 +26,13 @@ def configure(pack: Path) -> Callable[..., RunConfig]:
     """Return a function that makes a resolved configuration; what it is given replaces the tiny defaults."""
 
     def make(**changes: Any) -> RunConfig:
-        config = RunConfig(
-            sources=[str(pack)],
+        config = RunConfig.blank(
+            [str(pack)],
             holdout=["hidden"],
             steps=4,
-            minutes=None,
-            seed=0,
-            preset="default",
-            shift="strong",
             episodes=EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3),
             encoder=EncoderConfig(width=4),
             learner=LearnerConfig(inner_lr=0.2, inner_steps=2),
-            homogenizer=HomogenizerConfig(),
-            isi=IsiConfig(),
             outer=OuterConfig(log_every=2, validate_every=4, validation_episodes=6),
         )
         return resolve(replace(config, **changes))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from rotogbml.comparison.published import Published
 from rotogbml.comparison.roster import entry_of
 from rotogbml.comparison.rows import CompareRow
-from rotogbml.evaluation.cells import NOTHING, Column, percent
+from rotogbml.evaluation.cells import NOTHING, Column, percent, signed_percent
 from rotogbml.studies.plan import Plan
 
 AVERAGE = "average"
@@ -103,17 +103,12 @@ def _average(targets: Sequence[str]) -> Callable[[CompareRow], str]:
 
 
 def _difference(row: CompareRow) -> str:
-    return NOTHING if row.study.difference is None else _points(row.study.difference.mean)
+    return NOTHING if row.study.difference is None else signed_percent(row.study.difference.mean)
 
 
 def _interval(row: CompareRow) -> str:
     d = row.study.difference
-    return NOTHING if d is None else f"{_points(d.low)} to {_points(d.high)}"
-
-
-def _points(fraction: float) -> str:
-    text = f"{100 * fraction:+.2f}".replace("-", "−")
-    return text if text.strip("+−0.") else "0.00"
+    return NOTHING if d is None else f"{signed_percent(d.low)} to {signed_percent(d.high)}"
 
 
 def _number(value: float | None, factor: float, digits: int) -> str:

@@ -9,15 +9,7 @@ from typing import Any
 import torch
 
 from rotogbml import method_presets
-from rotogbml.config import (
-    EncoderConfig,
-    EpisodeConfig,
-    HomogenizerConfig,
-    IsiConfig,
-    LearnerConfig,
-    OuterConfig,
-    RunConfig,
-)
+from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.asked import asked_of, default_targets
 from rotogbml.evaluation.work import Test
@@ -46,21 +38,7 @@ def configuration(plan: Plan, cell: Cell, sources: list[str]) -> RunConfig:
     own |= {"episodes.k_shot": cell.k_shot, "seed": cell.seed, "steps": 1}
     if cell.setting in plan.starts:
         own["method.start"] = _NOWHERE
-    given = RunConfig(
-        sources=sources,
-        holdout=[],
-        steps=None,
-        minutes=None,
-        seed=0,
-        preset="default",
-        shift="strong",
-        episodes=EpisodeConfig(),
-        encoder=EncoderConfig(),
-        learner=LearnerConfig(),
-        homogenizer=HomogenizerConfig(),
-        isi=IsiConfig(),
-        outer=OuterConfig(),
-    )
+    given = RunConfig.blank(sources)
     for name, value in (options | own).items():
         given = _with(given, name, value)
     return resolve(apply(given, list(options | own)))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rotogbml.children import cores
 from rotogbml.comparison.check import check_cells
 from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.render import Format, Shots, render
@@ -23,7 +20,7 @@ from rotogbml.studies.carrying import carry_out, mean_seconds, seconds_ahead
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Cell, Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
-from rotogbml.studies.pool import Cluster, Cores, Pool
+from rotogbml.studies.pool import check_workers, create_pool
 from rotogbml.studies.published import check_there, words
 from rotogbml.training.assemble import open_sources
 from rotogbml.training.progress import clock
@@ -103,8 +100,7 @@ def compare(
         UsageError: a name, a number, or a method with its protocol or sources cannot be: said before anything trains.
         RotogbmlError: a training failed; the others are done and kept.
     """
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}: give at least 1, or leave it out")
+    check_workers(workers)
     packs = [source if source == "glyphs" else str(Path(source).resolve()) for source in sources]
     found = open_sources(packs)
     asked = Asked(
@@ -134,10 +130,7 @@ def compare(
         lacking = ledger.lacks(plan.cells(plan.rungs[0]), plan.rungs[0].budget)
         check_cells(plan, lacking, packs)
         write_atomic(folder / PLAN, written(plan))
-        end = math.inf if stop_after is None else time.monotonic() + 60 * stop_after
-        pool: Pool = Cores(workers or cores(), end)
-        if cluster:
-            pool = Cluster(cluster, folder / "jobs", cluster_options or {})
+        pool = create_pool(folder, workers, stop_after, cluster, cluster_options)
         _announce(ledger, lacking, left_out, pool.workers)
         failed = carry_out(ledger, folder, packs, pool)
     tables = _tables(ledger)

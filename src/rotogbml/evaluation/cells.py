@@ -64,8 +64,8 @@ def paired_cells(pair: Row) -> list[str]:
     return [
         f"{pair.get('a')} − {pair.get('b')}",
         _target(pair),
-        f"{_signed(pair.get('difference'))} ± {_points(pair.get('ci95'))}",
-        f"{_signed(low)} to {_signed(high)}",
+        f"{signed_percent(pair.get('difference'))} ± {_points(pair.get('ci95'))}",
+        f"{signed_percent(low)} to {signed_percent(high)}",
         _plain(pair.get("episodes")),
         verdict(pair),
     ]
@@ -154,8 +154,8 @@ def _points(fraction: float | None) -> str:
     return NOTHING if number is None else f"{100 * number:.2f}"
 
 
-def _signed(fraction: float | None) -> str:
-    """Points with their sign, by the true minus; what rounds to zero has none."""
+def signed_percent(fraction: float | None) -> str:
+    """Return a fraction as points with their sign, by the true minus; what rounds to zero has none."""
     number = _number(fraction)
     if number is None:
         return NOTHING

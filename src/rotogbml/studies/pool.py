@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from rotogbml.children import environment, python
+from rotogbml.children import cores, environment, python
 from rotogbml.errors import UsageError
 from rotogbml.studies.cell import OUTCOME, Work, carry_out
 from rotogbml.studies.ledger import Outcome
@@ -147,6 +147,32 @@ class Cluster:
         finally:
             for _, job in waiting:
                 job.cancel()
+
+
+def check_workers(workers: int | None) -> None:
+    """Raise UsageError where a number of workers cannot be."""
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}: give at least 1, or leave it out")
+
+
+def create_pool(
+    folder: Path, workers: int | None, stop_after: float | None, cluster: str, cluster_options: Mapping[str, Any] | None
+) -> Pool:
+    """Return where a study's cells are carried out.
+
+    Args:
+        folder: of the study.
+        workers: at once, on this machine; as many as cores where None.
+        stop_after: minutes from now after which none is begun here; None: no end.
+        cluster: kind of ``Cluster``; empty: this machine.
+        cluster_options: of its executor.
+
+    Raises:
+        UsageError: the cluster cannot be used.
+    """
+    if cluster:
+        return Cluster(cluster, folder / "jobs", cluster_options or {})
+    return Cores(workers or cores(), math.inf if stop_after is None else time.monotonic() + 60 * stop_after)
 
 
 def outcome_of(work: Work) -> Outcome | str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rotogbml.children import cores
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
@@ -17,7 +14,7 @@ from rotogbml.studies.halving import rungs
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
-from rotogbml.studies.pool import Cluster, Cores, Pool
+from rotogbml.studies.pool import check_workers, create_pool
 from rotogbml.studies.published import check_there, is_published, published_plan, words
 from rotogbml.studies.render import Format, render
 from rotogbml.studies.table import StudyRow, study_rows
@@ -89,8 +86,7 @@ def study(
         _refuse_options(plan, targets, learner, steps, minutes, k_shot, episodes, n_query, options)
         declared = read_plan(plan)
     folder = _folder(declared.name, out)
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers is {workers}: give at least 1, or leave it out")
+    check_workers(workers)
     sources = [source if source == "glyphs" else str(Path(source).resolve()) for source in sources]
     _check_targets(declared, sources)
     make_folder(folder)
@@ -99,10 +95,7 @@ def study(
         ledger = Ledger(declared, folder / FILE)
         if ledger.stale:
             print(f"{ledger.stale} outcomes in {folder / FILE} are of other plans or words: kept, not counted")
-        end = math.inf if stop_after is None else time.monotonic() + 60 * stop_after
-        pool: Pool = Cores(workers or cores(), end)
-        if cluster:
-            pool = Cluster(cluster, folder / "jobs", cluster_options or {})
+        pool = create_pool(folder, workers, stop_after, cluster, cluster_options)
         failed = carry_out(ledger, folder, sources, pool)
     rows = study_rows(ledger)
     print(render(declared, rows, "text"), end="")
