@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -47,11 +47,7 @@ def outcome(plan: Plan, cell: Cell) -> dict[str, Any]:
     budget = plan.rungs[0].budget
     trained = cell.setting not in ("pixels", "finetune")
     return {
-        "seed": cell.seed,
-        "target": cell.target,
-        "k_shot": cell.k_shot,
-        "learner": cell.learner,
-        "setting": cell.setting,
+        **asdict(cell),
         "budget": list(budget),
         "steps": 4 if trained else 0,
         "plan": plan.digest(cell, budget),

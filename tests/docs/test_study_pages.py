@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def outcomes(path: Path, plan: Plan, gains: dict[str, float]) -> Ledger:
             for cell in plan.cells(rung):
                 right = np.clip(drawn.normal(0.5 + gains[cell.setting], 0.02, plan.test.episodes), 0, 1)
                 record: dict[str, Any] = {
-                    **{name: getattr(cell, name) for name in ("seed", "target", "k_shot", "learner", "setting")},
+                    **asdict(cell),
                     "budget": list(rung.budget),
                     "steps": rung.budget.amount,
                     "plan": plan.digest(cell, rung.budget),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +29,7 @@ def ledger(plan: Plan, path: Path, means: dict[str, float]) -> Ledger:
     done = Ledger(plan, path)
     for cell in plan.cells(plan.rungs[0]):
         right = packed(np.full(4, means[cell.setting] + (0.05 if cell.target == "a" else -0.05)), 75)
-        outcome = {name: getattr(cell, name) for name in ("seed", "target", "k_shot", "learner", "setting")}
-        outcome |= {"budget": [10, "steps"], "steps": 10, "n_way": 5, "n_query": 15}
+        outcome = asdict(cell) | {"budget": [10, "steps"], "steps": 10, "n_way": 5, "n_query": 15}
         done.add(outcome | {"correct": dict.fromkeys(plan.test.checkpoints, right)})
     return done
 

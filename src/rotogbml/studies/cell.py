@@ -13,7 +13,7 @@ import threading
 import time
 import zlib
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +126,7 @@ def _tested(work: Work) -> dict[str, Any]:
     scores = {kind: by_shots[test.k_shot][spec, name] for kind, spec in specs.items()}
     timed = cost(load(specs[plan.checkpoints[0]], source.size), test, plan.episodes)
     return {
-        "seed": cell.seed,
-        "target": cell.target,
-        "k_shot": cell.k_shot,
-        "learner": cell.learner,
-        "setting": cell.setting,
+        **asdict(cell),
         "budget": list(work.budget),
         "steps": checkpoint.load(folder.checkpoints / "last.pt")["step"],  # the best one may be of an earlier step
         "plan": work.digest,
