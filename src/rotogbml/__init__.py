@@ -17,6 +17,7 @@ _PUBLIC = {
     "evaluate": "rotogbml.evaluation.verb",
     "shape": "rotogbml.cues.verb",
     "explain": "rotogbml.cues.explain",
+    "gradients": "rotogbml.agreement.verb",
     "study": "rotogbml.studies.verb",
     "compare": "rotogbml.comparison.verb",
     "report": "rotogbml.reports.report",
@@ -56,6 +57,7 @@ __all__ = ["__version__", "data", "protocol", *_PUBLIC]
 
 if TYPE_CHECKING:
     from rotogbml import data, protocol
+    from rotogbml.agreement.verb import gradients
     from rotogbml.comparison.verb import compare
     from rotogbml.cues.explain import explain
     from rotogbml.cues.verb import shape

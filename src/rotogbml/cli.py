@@ -73,6 +73,12 @@ VERBS: dict[str, Verb] = {
     "shape": Verb(
         "rotogbml.cues.verb:shape", "do runs decide by shape or by texture?", ("runs",), ("runs", "target", "sources")
     ),
+    "gradients": Verb(
+        "rotogbml.agreement.verb:gradients",
+        "do a run's sources pull one way?",
+        ("runs",),
+        ("runs", "target", "sources"),
+    ),
     "explain": Verb(
         "rotogbml.cues.explain:explain",
         "write a page of where runs look (saliency)",

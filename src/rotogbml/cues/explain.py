@@ -16,9 +16,9 @@ from rotogbml.config import names as listed
 from rotogbml.cues.altered import pixels
 from rotogbml.cues.ink import ink, is_drawn
 from rotogbml.cues.saliency import require_captum, scores_of, share_inside, smooth_grad, strength
-from rotogbml.cues.verb import label, named_sources
+from rotogbml.cues.verb import label
 from rotogbml.errors import UsageError
-from rotogbml.evaluation.asked import default_targets
+from rotogbml.evaluation.asked import default_targets, named_sources
 from rotogbml.evaluation.methods import Adapted, Spec, check_head, load
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test

@@ -19,15 +19,14 @@ from rotogbml.cues.altered import Asks, altered
 from rotogbml.cues.conflict import kinds
 from rotogbml.cues.images import DISTORTIONS
 from rotogbml.cues.lines import ShapeReport, Values, lines_of, show
-from rotogbml.errors import UsageError, did_you_mean
-from rotogbml.evaluation.asked import default_targets
+from rotogbml.errors import UsageError
+from rotogbml.evaluation.asked import default_targets, named_sources
 from rotogbml.evaluation.dealing import accuracies
 from rotogbml.evaluation.methods import Spec, check_head, load, run_names
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.sources.glyphs import SCRIPTS
-from rotogbml.sources.packed import PackedSource
 from rotogbml.training.assemble import open_sources
 
 
@@ -119,23 +118,6 @@ def shape(
     show(report)
     print(f"written: {folder / 'shape.json'}")
     return report
-
-
-def named_sources(
-    target: list[str] | None, holdout: list[str], found: dict[str, PackedSource], run: str
-) -> list[PackedSource]:
-    """Return the targets by name, the run's held-out sources where none is named.
-
-    Raises:
-        UsageError: there is none, or no source of that name.
-    """
-    wanted = holdout if target is None else target
-    if not wanted:
-        raise UsageError(f"{run} held no source out: name one with --target")
-    for name in wanted:
-        if name not in found:
-            raise UsageError(f"no source '{name}'{did_you_mean(name, found)}: there are {', '.join(found)}")
-    return [found[name] for name in dict.fromkeys(wanted)]
 
 
 def label(specs: Sequence[Spec]) -> dict[Spec, str]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from rotogbml.config import RunConfig
-from rotogbml.errors import UsageError
+from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.seen import Split
 from rotogbml.evaluation.work import Test
 from rotogbml.protocols import Protocol
@@ -69,6 +69,23 @@ def default_targets(config: RunConfig, sources: Collection[str]) -> list[str]:
             "name packs that have it with --sources, or another --target"
         )
     return found
+
+
+def named_sources(
+    target: list[str] | None, holdout: list[str], found: dict[str, PackedSource], run: str
+) -> list[PackedSource]:
+    """Return the targets by name, the run's held-out sources where none is named.
+
+    Raises:
+        UsageError: there is none, or no source of that name.
+    """
+    wanted = holdout if target is None else target
+    if not wanted:
+        raise UsageError(f"{run} held no source out: name one with --target")
+    for name in wanted:
+        if name not in found:
+            raise UsageError(f"no source '{name}'{did_you_mean(name, found)}: there are {', '.join(found)}")
+    return [found[name] for name in dict.fromkeys(wanted)]
 
 
 def _found(protocol: Protocol, sources: Collection[str]) -> dict[str, Classes]:

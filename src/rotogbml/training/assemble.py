@@ -165,7 +165,7 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
         UsageError: a part cannot be built from what the configuration asks for.
     """
     found = open_sources(config.sources)
-    training, size = _training(config, found), next(iter(found.values())).size
+    training, size = training_sources(config, found), next(iter(found.values())).size
     _check_named(config, found)
     if config.drop_overlap and training:
         training = _without_held_out(training, [found[name] for name in config.holdout])
@@ -207,7 +207,7 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
     return Parts(config, training, sampler, learner, homogenizer, isi, validation, device, ranks, size)
 
 
-def _training(config: RunConfig, found: dict[str, PackedSource]) -> dict[str, PackedSource]:
+def training_sources(config: RunConfig, found: dict[str, PackedSource]) -> dict[str, PackedSource]:
     """Return the training sources; none where nothing is trained.
 
     Raises:

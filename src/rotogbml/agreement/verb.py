@@ -1,0 +1,159 @@
+"""``rotogbml gradients``: do the sources of a run pull one way, and could any weighting of them do better?"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rotogbml.agreement.lines import AgreementReport, room_of, show
+from rotogbml.agreement.measure import Asked, measure
+from rotogbml.config import names as listed
+from rotogbml.errors import UsageError
+from rotogbml.evaluation.asked import default_targets, named_sources
+from rotogbml.evaluation.methods import Adapted, Spec, load
+from rotogbml.evaluation.seen import Seen, honest_split
+from rotogbml.files import make_folder, write_atomic
+from rotogbml.learners import Learner
+from rotogbml.memory import keep_freed_memory
+from rotogbml.sources.packed import PackedSource
+from rotogbml.training.assemble import open_sources, training_sources
+from rotogbml.training.draws import create_sampler
+
+BLOCKS = 8
+"""In which a source's tasks are kept: eight give an error to everything, and hold eight gradients a source."""
+
+
+def gradients(
+    runs: list[str],
+    target: list[str] | None = None,
+    sources: list[str] | None = None,
+    tasks: int = 64,
+    seed: int = 0,
+    checkpoint: Literal["best", "last", "averaged", "untrained"] = "last",
+) -> list[AgreementReport]:
+    """Measure what of a task's gradient is its source's own, and whether sources agree once noise is taken out.
+
+    The cosine of two tasks in a minibatch is mostly noise: which classes and images were drawn. From many tasks of each
+    source, products of different tasks give the cosine of what sources ask for on average, and how near the best
+    weights of training sources could come to what a held-out one asks for.
+
+    Args:
+        runs: Run folders of learners.
+        target: Held-out sources; the run's own where not given.
+        sources: Packs to look for the sources in; the run's own where not given.
+        tasks: Tasks of each source, a multiple of 8.
+        seed: Names tasks and masks.
+        checkpoint: ``best`` by validation, ``last``, ``averaged``: the running mean of the weights, or ``untrained``.
+
+    Returns:
+        The measures of each run, as written to RUN/gradients/CHECKPOINT.json.
+
+    Raises:
+        UsageError: a run, a source or a number cannot be used.
+        RotogbmlError: a checkpoint is damaged.
+    """
+    if tasks < 2 * BLOCKS or tasks % BLOCKS:
+        raise UsageError(f"tasks is {tasks}: give a multiple of {BLOCKS}, from {2 * BLOCKS} on")
+    keep_freed_memory()
+    load.cache_clear()  # a run may have been trained on since
+    target, sources = (None if given is None else listed(given) for given in (target, sources))
+    said: dict[str, list[str] | str | None] = {"target": target, "sources": sources}
+    said |= {"tasks": str(tasks), "seed": str(seed), "checkpoint": checkpoint}
+    unique = list({Path(run).resolve(): run for run in listed(runs)}.values())
+    prepared = [_prepare(run, target, sources, checkpoint) for run in unique]  # all refusals before any work
+    reports = []
+    for run, (adapted, learner, training, asked) in zip(unique, prepared, strict=True):
+        spec = _spec(run, checkpoint)
+        config = spec.config()
+        with _progress(len(asked) * tasks, run) as advance:
+            products = measure(learner, adapted.psi, config, asked, tasks, BLOCKS, seed, advance)
+        names = [one.source.name for one in asked]
+        report = AgreementReport(
+            run=run,
+            method=spec.name,
+            checkpoint=checkpoint,
+            step=adapted.step,
+            n_way=config.episodes.n_way,
+            k_shot=config.episodes.k_shot,
+            n_query=config.episodes.n_query,
+            tasks=tasks,
+            seed=seed,
+            training=names[:training],
+            command=_command(run, said),
+            rooms={room: room_of(of, names, training) for room, of in products.items()},
+        )
+        folder = Path(run) / "gradients"
+        make_folder(folder)
+        path = folder / f"{checkpoint}.json"
+        write_atomic(path, json.dumps(_defined(asdict(report)), indent=1, ensure_ascii=False) + "\n")
+        show(report)
+        print(f"written: {path}")
+        reports.append(report)
+    return reports
+
+
+def _spec(run: str, checkpoint: str) -> Spec:
+    return Spec("untrained", run) if checkpoint == "untrained" else Spec("run", run, checkpoint)
+
+
+def _prepare(
+    run: str, target: list[str] | None, sources: list[str] | None, checkpoint: str
+) -> tuple[Adapted, Learner, int, list[Asked]]:
+    """Return the run at its checkpoint, how many of its training sources can serve, and all sources asked.
+
+    Raises:
+        UsageError: it is no learner's, or a source is missing.
+    """
+    spec = _spec(run, checkpoint)
+    config = spec.config()
+    if config.method.name is not None:
+        raise UsageError(f"{run} is of {config.method.name}, which has no inner loop: name runs of a learner")
+    found = open_sources(config.sources if sources is None else sources)
+    training = create_sampler(config, training_sources(config, found)).serving()
+    held: list[PackedSource] = []
+    if target is not None or default_targets(config, found):
+        held = named_sources(target, default_targets(config, found), found, run)
+    seen = [Seen.by(run)]
+    asked = [Asked(source, "train") for source in training]
+    asked += [Asked(source, honest_split(source, "auto", seen)) for source in held]
+    for one in asked:
+        one.sampler(config, 0)  # says now what a target lacks
+    adapted = load(spec, asked[0].source.size)
+    assert isinstance(adapted, Adapted)
+    assert isinstance(adapted.learner, Learner)
+    return adapted, adapted.learner, len(training), asked
+
+
+@contextmanager
+def _progress(total: int, run: str) -> Generator[Callable[[], None]]:
+    columns = (TextColumn(f"tasks of {run}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _defined(tree: Any) -> Any:
+    """Return a tree for JSON, which knows no NaN: null in its place."""
+    if isinstance(tree, dict):
+        return {key: _defined(each) for key, each in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_defined(each) for each in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
+
+
+def _command(run: str, given: dict[str, list[str] | str | None]) -> str:
+    said = ["rotogbml", "gradients", run]
+    for name, value in given.items():
+        if value is not None:
+            said += [f"--{name}", *(value if isinstance(value, list) else [value])]
+    return shlex.join(said)

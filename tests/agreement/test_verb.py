@@ -1,0 +1,78 @@
+"""``rotogbml gradients`` as a command, on runs of a few steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rotogbml import gradients
+from rotogbml.agreement.measure import ROOMS
+from rotogbml.cli import main
+
+
+@pytest.fixture(scope="session")
+def run(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run with every part of RotoGBML."""
+    out = tmp_path_factory.mktemp("agreement") / "run"
+    assert main(["train", *tiny, "--steps", "3", "--out", str(out)]) == 0
+    return out
+
+
+def test_a_run_has_its_numbers_written_and_printed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradients", str(run), "--tasks", "16"]) == 0
+    said = capsys.readouterr().out
+    assert "all together" in said
+    assert "hidden" in said
+    written = json.loads((run / "gradients" / "last.json").read_text(encoding="utf-8"))
+    assert (written["step"], written["tasks"], written["training"]) == (3, 16, ["alpha", "beta", "gamma"])
+    assert set(written["rooms"]) == set(ROOMS)
+    for room in written["rooms"].values():
+        assert list(room["sources"]) == ["alpha", "beta", "gamma", "hidden"]
+        assert [pair["sources"] for pair in room["pairs"]] == [["alpha", "beta"], ["alpha", "gamma"], ["beta", "gamma"]]
+        assert all(of["length"] > 0 and of["signal"][0] <= 1 for of in room["sources"].values())
+        assert list(room["targets"]) == ["hidden"]
+
+
+def test_the_same_command_finds_the_same_and_another_seed_does_not(run: Path) -> None:
+    first, again, other = (gradients([str(run)], tasks=16, seed=seed)[0] for seed in (0, 0, 1))
+    assert repr(first.rooms) == repr(again.rooms)
+    assert first.rooms["encoder"].sources["alpha"].length != other.rooms["encoder"].sources["alpha"].length
+
+
+def test_it_can_be_measured_where_training_began(run: Path) -> None:
+    (report,) = gradients([str(run)], tasks=16, checkpoint="untrained")
+    assert report.step == 0
+    assert (run / "gradients" / "untrained.json").is_file()
+
+
+def test_another_target(run: Path) -> None:
+    """Classes of a training source that were not trained on may be the target."""
+    (report,) = gradients([str(run)], target=["alpha"], tasks=16)
+    assert list(report.rooms["encoder"].targets) == ["alpha"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--tasks", "12"], "tasks is 12: give a multiple of 8, from 16 on"),
+        (["--tasks", "8"], "tasks is 8: give a multiple of 8, from 16 on"),
+        (["--tasks", "16", "--target", "hiden"], "no source 'hiden' (did you mean 'hidden'?)"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    run: Path, more: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gradients", str(run), *more]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_methods_without_an_inner_loop_are_refused(
+    pack: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--sources", str(pack), "--holdout", "hidden", "--method", "protonet", "--encoder.width", "4"]
+    options += ["--episodes.n_way", "2", "--episodes.n_query", "2", "--steps", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", *options]) == 0
+    assert main(["gradients", str(tmp_path / "run"), "--tasks", "16"]) == 2
+    assert "protonet, which has no inner loop" in capsys.readouterr().err
