@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rotogbml.encoders import create_encoder, fused
+from rotogbml.encoders import create_encoder, fused, maps
 from rotogbml.encoders.conv4 import Block
 from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.norm import EPS, NormPass
@@ -150,7 +150,7 @@ def test_statistics_of_the_first_images_across_groups(way: str, monkeypatch: pyt
         return F.relu(F.max_pool2d(affine, 2))
 
     for images_in_a_group in (1, 2, 5, 8):
-        monkeypatch.setattr(fused, "_CACHE_BYTES", images_in_a_group * 8 * 4 * 6 * 5)
+        monkeypatch.setattr(maps, "_CACHE_BYTES", images_in_a_group * 8 * 4 * 6 * 5)
         assert_same(lambda *t: norm_pool_relu(*t, 3), primitives, *draw((7, 4, 6, 5)))
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rotogbml.encoders import create_encoder, fused, residual
+from rotogbml.encoders import create_encoder, fused, maps, residual
 from rotogbml.encoders.norm import EPS, NormPass
 from rotogbml.encoders.residual import _NormSumRelu
 from rotogbml.encoders.resnet import SimpleBlock
@@ -176,7 +176,7 @@ def test_finite_differences(maps: int, plain: bool, images: int) -> None:
 
 @pytest.mark.parametrize("images_in_a_group", [1, 2, 5, 8])
 def test_statistics_of_the_first_images_across_groups(images_in_a_group: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(residual, "_CACHE_BYTES", images_in_a_group * 8 * 4 * 6 * 5)
+    monkeypatch.setattr(maps, "_CACHE_BYTES", images_in_a_group * 8 * 4 * 6 * 5)
     for kind, slope in itertools.product(SHAPES, (0.0, 0.1, 1.0)):
         assert_same(lambda *given: ours(*given, images=3), primitives(3), slope, draw((7, 4, 6, 5), *kind))
 

@@ -43,17 +43,14 @@ Where two values of y differ by less than the rounding of γ x̂ + β, stock see
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rotogbml.encoders.maps import channels_last, groups, norm_backward, sums, to_map, to_rows
 from rotogbml.encoders.norm import EPS
 from rotogbml.native import passes
-
-_CACHE_BYTES = 2 << 20
-"""A pass takes so much of y at a time, one image at least: 18–29 % off the whole at once (docs/log.md)."""
 
 _LARGE = 1 << 19
 """From so many numbers in y on, fewer passes pay for more calls (docs/log.md)."""
@@ -71,7 +68,6 @@ will be asked for."""
 _max_pool = torch.ops.aten.max_pool2d_with_indices.default
 _unpool = torch.ops.aten.max_pool2d_with_indices_backward.default
 _threshold = torch.ops.aten.threshold_backward.default
-_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)
 """Window, stride, padding, dilation of every max-pool here, and no ceiling."""
@@ -113,18 +109,18 @@ class _NormPoolRelu(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, given: int) -> Tensor:
         best = None
         if y.numel() >= _COMPILED and passes.takes(y):
-            best, where, mean, variance = passes.pool(_rows(y), weight.sign(), given)
+            best, where, mean, variance = passes.pool(to_rows(y), weight.sign(), given)
             r = (variance + EPS).rsqrt_()
             z = _affine_relu(best, weight, bias, mean, r)
         elif given == len(y) and y.numel() < _LARGE:
-            image = _channels_last(y)
+            image = channels_last(y)
             normed, mean, r = torch.native_batch_norm(image, weight, bias, None, None, True, 0.0, EPS)
             z, where = _max_pool(normed, *_POOL)
             z.relu_()
         else:
-            rows = _rows(y)
+            rows = to_rows(y)
             # Over rows or a map in this layout this kernel alone is quick and does not subtract large squares.
-            mean, variance = torch.batch_norm_update_stats(_map(rows[:given]), None, None, 0.0)
+            mean, variance = torch.batch_norm_update_stats(to_map(rows[:given]), None, None, 0.0)
             r = (variance + EPS).rsqrt_()
             best, where = _pool(rows, weight)
             z = _affine_relu(best, weight, bias, mean, r)
@@ -170,7 +166,7 @@ class _Second(torch.autograd.Function):
         ctx: Any, u: Tensor, u_weight: Tensor, u_bias: Tensor, given: int, *held: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         g, y, weight, A, B, best, where, z, mean, r = held
-        rows, u, G = _rows(y), _rows(u), _rows(_threshold(_channels_last(g), z, 0))
+        rows, u, G = to_rows(y), to_rows(u), to_rows(_threshold(channels_last(g), z, 0))
         best = _winners(rows, where) if best is None else best
         u_best = _winners(u, where)
         M = given * rows.shape[1] * rows.shape[2]
@@ -185,7 +181,7 @@ class _Second(torch.autograd.Function):
         slope = (t * A + along * S1 + s * K) * r.square() / -M
         level = (t * B + along * S0) * r / -M - slope * mean
         at_y = _dense_and_winners(rows, given, slope, level, G * at_best, where, (u, along * r))
-        return _threshold(_map(at_G), z, 0), _map(at_y), r * K
+        return _threshold(to_map(at_G), z, 0), to_map(at_y), r * K
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -195,83 +191,56 @@ class _Second(torch.autograd.Function):
 def _first(g: Tensor, y: Tensor, weight: Tensor, given: int, *held: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return ∂y, ∂γ = A and ∂β = B; as stock's own kernels have them where the winners' y is not held."""
     best, where, z, mean, r = held
-    G = _threshold(_channels_last(g), z, 0)
+    G = _threshold(channels_last(g), z, 0)
     if best is None:
-        y = _channels_last(y)
+        y = channels_last(y)
         D = _unpool(G, y, *_POOL, where)
         every = [True, True, True]
-        at_y, A, B = _norm_backward(D, y, weight, None, None, mean, r, True, EPS, every)
+        at_y, A, B = norm_backward(D, y, weight, None, None, mean, r, True, EPS, every)
         return at_y, A, B
-    rows, at_z = _rows(y), _rows(G)
+    rows, at_z = to_rows(y), to_rows(G)
     B, A = _sums(at_z, best, mean, r)
     M = given * rows.shape[1] * rows.shape[2]
     s = weight * r
     slope = s * r * A / -M
     level = s * B / -M - slope * mean
-    return _map(_dense_and_winners(rows, given, slope, level, at_z * s, where)), A, B
-
-
-def _rows(x: Tensor) -> Tensor:
-    """[b, c, h, w] → [b, h, w, c], contiguous; of a map that is channels last it is the same memory."""
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def _channels_last(x: Tensor) -> Tensor:
-    """The same map in the layout that all kernels here are quick in."""
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _map(rows: Tensor) -> Tensor:
-    """[b, h, w, c] → [b, c, h, w], the same memory."""
-    return rows.permute(0, 3, 1, 2)
-
-
-def _groups(rows: Tensor) -> Iterator[slice]:
-    """Yield slices of images that are small enough for the cache, one image at least."""
-    images = max(1, _CACHE_BYTES // (rows[0].numel() * rows.element_size()))
-    for first in range(0, len(rows), images):
-        yield slice(first, first + images)
+    return to_map(_dense_and_winners(rows, given, slope, level, at_z * s, where)), A, B
 
 
 def _pool(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return y at the winner of each 2×2 window, [b, h/2, w/2, c], and where it is in h · w, [b, c, h/2, w/2]."""
     if not bool((weight <= 0).any()):
-        best, where = _max_pool(_map(rows), *_POOL)
-        return _rows(best), where
-    _, where = _max_pool(_map(rows * weight.sign()), *_POOL)
+        best, where = _max_pool(to_map(rows), *_POOL)
+        return to_rows(best), where
+    _, where = _max_pool(to_map(rows * weight.sign()), *_POOL)
     return _winners(rows, where), where
 
 
 def _affine_relu(best: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, r: Tensor) -> Tensor:
     """Return z, channels last, of the winners' y."""
     scale = weight * r
-    return _map(torch.addcmul(bias - mean * scale, best, scale).relu_())
+    return to_map(torch.addcmul(bias - mean * scale, best, scale).relu_())
 
 
 def _winners(rows: Tensor, where: Tensor) -> Tensor:
     """Return what stands at the winners: [b, h, w, c] → [b, h/2, w/2, c]."""
     if where.dtype == torch.uint8:
         return passes.winners(rows, where)
-    at = _rows(where)
+    at = to_rows(where)
     return rows.flatten(1, 2).gather(1, at.flatten(1, 2)).view_as(at)
 
 
 def _at_winners(values: Tensor, rows: Tensor, where: Tensor) -> Tensor:
     """Put values [b, h/2, w/2, c] at the winners, zero elsewhere: [b, c, h, w], channels last."""
-    return _unpool(_map(values), _map(rows), *_POOL, where)
+    return _unpool(to_map(values), to_map(rows), *_POOL, where)
 
 
 def _sums(d: Tensor, x: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Σ d and Σ d (x − mean) r over all rows of [b, h, w, c]: [c] each.
-
-    They are what batch norm's own derivative by shift and scale is, in one pass and centred before they are summed.
-    """
+    """Return Σ d and Σ d (x − mean) r over all rows of [b, h, w, c]: [c] each, compiled where that is quicker."""
     if x.numel() >= _COMPILED and passes.takes(x):
         plain, along = passes.sums(d, x, mean)
         return plain.to(x.dtype), (along * r).to(x.dtype)
-    wanted = [False, True, True]
-    _, along, plain = _norm_backward(_map(d), _map(x), None, None, None, mean, r, True, EPS, wanted)
-    return plain, along
+    return sums(d, x, mean, r)
 
 
 def _dense_and_winners(
@@ -297,12 +266,12 @@ def _dense_and_winners(
     if where.dtype == torch.uint8:
         return passes.dense_and_winners(rows, given, slope, level, at_winners, where, more)
     result = torch.empty_like(rows)
-    for some in _groups(rows):
+    for some in groups(rows):
         part, inside = result[some], max(given - some.start, 0)
         dense = torch.addcmul(level, rows[some][:inside], slope, out=part[:inside])
         if more is not None:
             u, along = more
             dense.addcmul_(u[some][:inside], along)
         part[inside:].zero_()
-        part.add_(_rows(_at_winners(at_winners[some], rows[some], where[some])))
+        part.add_(to_rows(_at_winners(at_winners[some], rows[some], where[some])))
     return result

@@ -30,7 +30,7 @@ formula needs and no more. What is slow in stock is the second derivative alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -38,17 +38,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rotogbml.encoders.fused import fits
+from rotogbml.encoders.maps import groups, norm_backward, sums, to_map, to_rows
 from rotogbml.encoders.norm import EPS, Norm, NormPass
-
-_CACHE_BYTES = 2 << 20
-"""A pass takes so much of a map at a time, one image at least, as in ``fused.py``."""
 
 _LARGE = 1 << 19
 """From so many numbers in a map on, fewer passes pay for more calls, as in ``fused.py``."""
 
 _threshold = torch.ops.aten.threshold_backward.default
 _leaky = torch.ops.aten.leaky_relu_backward.default
-_norm_backward = torch.ops.aten.native_batch_norm_backward.default
 
 
 def norm_sum_relu(
@@ -80,14 +77,14 @@ class _NormSumRelu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, given: int, slope: float, plain: Tensor | None, *terms: Tensor) -> Tensor:
-        maps = [_rows(y) for y in terms[::3]]
-        beside = [] if plain is None else [_rows(plain)]
+        maps = [to_rows(y) for y in terms[::3]]
+        beside = [] if plain is None else [to_rows(plain)]
         weights, biases, means, rs = terms[1::3], terms[2::3], [], []
         if given == len(maps[0]) and maps[0].numel() < _LARGE:
             normed = []
             for y, weight, bias in zip(maps, weights, biases, strict=True):
-                one, mean, r = torch.native_batch_norm(_map(y), weight, bias, None, None, True, 0.0, EPS)
-                normed.append(_rows(one))
+                one, mean, r = torch.native_batch_norm(to_map(y), weight, bias, None, None, True, 0.0, EPS)
+                normed.append(to_rows(one))
                 means.append(mean)
                 rs.append(r)
             z = normed[0]
@@ -98,16 +95,16 @@ class _NormSumRelu(torch.autograd.Function):
             level, along = torch.zeros_like(biases[0]), []
             for y, weight, bias in zip(maps, weights, biases, strict=True):
                 # Over a map in this layout this kernel alone is quick and does not subtract large squares.
-                mean, variance = torch.batch_norm_update_stats(_map(y[:given]), None, None, 0.0)
+                mean, variance = torch.batch_norm_update_stats(to_map(y[:given]), None, None, 0.0)
                 means.append(mean)
                 rs.append((variance + EPS).rsqrt_())
                 along.append((y, weight * rs[-1]))
                 level = level + (bias - mean * along[-1][1])
             z = torch.empty_like(maps[0])
-            for some in _groups(z):
+            for some in groups(z):
                 _relu(_affine(z[some], some, level, along, beside), slope)
         ctx.given, ctx.slope, ctx.beside = given, slope, bool(beside)
-        z = _map(z)
+        z = to_map(z)
         ctx.save_for_backward(z, *_flat(terms[::3], weights, means, rs))
         return z
 
@@ -148,29 +145,29 @@ class _Second(torch.autograd.Function):
     def forward(ctx: Any, given: int, slope: float, n: int, *held: Any) -> tuple[Tensor, ...]:
         (u_plain, *u), (G, z, B, *rest) = held[:n], held[n:]
         terms = rest[n // 3 :]
-        G, beside = _rows(G), [] if u_plain is None else [_rows(u_plain)]
+        G, beside = to_rows(G), [] if u_plain is None else [to_rows(u_plain)]
         M = given * G.shape[1] * G.shape[2]
         level_G, along_G, at_terms = torch.zeros_like(B), [], []
         for A, y, weight, mean, r, u_y, u_weight, u_bias in zip(
             rest[: n // 3], terms[::4], terms[1::4], terms[2::4], terms[3::4], u[::3], u[1::3], u[2::3], strict=True
         ):
-            y, s = _rows(y), weight * r
-            u_y = torch.zeros_like(y) if u_y is None else _rows(u_y)
-            S0, S1 = _sums(u_y[:given], y[:given], mean, r)
-            _, P = _sums(G, u_y, torch.zeros_like(mean), torch.ones_like(r))  # mean 0 and r 1: Σ G u
+            y, s = to_rows(y), weight * r
+            u_y = torch.zeros_like(y) if u_y is None else to_rows(u_y)
+            S0, S1 = sums(u_y[:given], y[:given], mean, r)
+            _, P = sums(G, u_y, torch.zeros_like(mean), torch.ones_like(r))  # mean 0 and r 1: Σ G u
             K = P - (B * S0 + A * S1) / M
             t = s * S1 / -M if u_weight is None else u_weight - s * S1 / M
             along = s * A / -M
             slope_y = (t * A + along * S1 + s * K) * r.square() / -M
             level = (t * B + along * S0) * r / -M - slope_y * mean
-            at_terms += [_map(_dense(given, level, [(y, slope_y), (u_y, along * r)], G, t * r)), r * K]
+            at_terms += [to_map(_dense(given, level, [(y, slope_y), (u_y, along * r)], G, t * r)), r * K]
             level_G = level_G - s * S0 / M - t * r * mean
             level_G = level_G if u_bias is None else level_G + u_bias
             along_G += [(u_y, s), (y, t * r)]
         at_G = torch.empty_like(G)
-        for some in _groups(at_G):
+        for some in groups(at_G):
             _affine(at_G[some], some, level_G, along_G, beside)
-        return _masked(_map(at_G), z, slope), *at_terms
+        return _masked(to_map(at_G), z, slope), *at_terms
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -179,42 +176,25 @@ class _Second(torch.autograd.Function):
 
 def _first(g: Tensor, given: int, slope: float, z: Tensor, *terms: Tensor) -> tuple[Tensor, ...]:
     """Return ∂x = G, then ∂y_k, ∂γ_k = A_k and ∂β_k = B of each term."""
-    G = _masked(_map(_rows(g)), z, slope)
+    G = _masked(to_map(to_rows(g)), z, slope)
     found = [G]
     for y, weight, mean, r in zip(terms[::4], terms[1::4], terms[2::4], terms[3::4], strict=True):
         if given == len(y):
             every = [True, True, True]
-            found += _norm_backward(G, _map(_rows(y)), weight, None, None, mean, r, True, EPS, every)
+            found += norm_backward(G, to_map(to_rows(y)), weight, None, None, mean, r, True, EPS, every)
             continue
-        rows, s = _rows(y), weight * r
-        B, A = _sums(_rows(G), rows, mean, r)
+        rows, s = to_rows(y), weight * r
+        B, A = sums(to_rows(G), rows, mean, r)
         M = given * rows.shape[1] * rows.shape[2]
         slope_y = s * r * A / -M
         level = s * B / -M - slope_y * mean
-        found += [_map(_dense(given, level, [(rows, slope_y)], _rows(G), s)), A, B]
+        found += [to_map(_dense(given, level, [(rows, slope_y)], to_rows(G), s)), A, B]
     return tuple(found)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """[b, c, h, w] → [b, h, w, c], contiguous; of a map that is channels last it is the same memory."""
-    return x.permute(0, 2, 3, 1).contiguous()
-
-
-def _map(rows: Tensor) -> Tensor:
-    """[b, h, w, c] → [b, c, h, w], the same memory."""
-    return rows.permute(0, 3, 1, 2)
 
 
 def _flat(*columns: Sequence[Any]) -> list[Any]:
     """Return the first of each, then the second of each, and so on."""
     return [x for row in zip(*columns, strict=True) for x in row]
-
-
-def _groups(rows: Tensor) -> Iterator[slice]:
-    """Yield slices of images that are small enough for the cache, one image at least."""
-    images = max(1, _CACHE_BYTES // (rows[0].numel() * rows.element_size()))
-    for first in range(0, len(rows), images):
-        yield slice(first, first + images)
 
 
 def _relu(p: Tensor, slope: float) -> None:
@@ -228,13 +208,6 @@ def _masked(g: Tensor, z: Tensor, slope: float) -> Tensor:
     if slope == 1:
         return g
     return _leaky(g, z, slope, True) if slope else _threshold(g, z, 0)
-
-
-def _sums(d: Tensor, y: Tensor, mean: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-    """Return Σ d and Σ d (y − mean) r over all rows of [b, h, w, c]: [c] each, by batch norm's own derivative."""
-    wanted = [False, True, True]
-    _, along, plain = _norm_backward(_map(d), _map(y), None, None, None, mean, r, True, EPS, wanted)
-    return plain, along
 
 
 Along = Sequence[tuple[Tensor, Tensor]]
@@ -255,7 +228,7 @@ def _affine(result: Tensor, some: slice, level: Tensor, along: Along, beside: Se
 def _dense(given: int, level: Tensor, along: Along, G: Tensor, factor: Tensor) -> Tensor:
     """Return factor · G everywhere, and level + Σ factor · map more in the first ``given`` images."""
     result = torch.empty_like(G)
-    for some in _groups(result):
+    for some in groups(result):
         part, inside = result[some], min(max(given - some.start, 0), some.stop - some.start)
         _affine(part[:inside], slice(some.start, some.start + inside), level, along)
         part[inside:].zero_()
