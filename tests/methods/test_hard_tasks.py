@@ -130,7 +130,7 @@ def test_hard_minibatches_are_of_what_failed(
     monkeypatch.setattr(training, "meta_step", spied)
     trainer = Trainer(parts, RunFolder(tmp_path))
     trainer.fit()
-    assert trainer.digest()[:16] == whole[1]
+    assert trainer.state.digest()[:16] == whole[1]
     for step in range(2, STEPS, EVERY):
         known = set().union(*(told[s] for s in range(step - 4, step - 1) if s >= 0 and (s + 1) % EVERY))
         for e in minibatches[step]:
@@ -146,7 +146,7 @@ def test_what_is_told_as_a_failure_is_what_the_adapted_head_gets_wrong(whole: tu
     psi = parts.learner.network.psi()
     saved = checkpoint.load(whole[0] / "checkpoints/last.pt")
     for room, group in (("theta", psi.theta), ("phi", psi.phi)):
-        training.fill(group, saved[room], "here")
+        checkpoint.fill(group, saved[room], "here")
     optimizer = torch.optim.SGD(psi.tensors(), lr=0.0)
     for step in range(4):
         episodes = parts.sampler.batch(100 * EVERY + step)

@@ -113,7 +113,7 @@ def test_every_learner_goes_on_to_the_bit(
         with pytest.raises(Interrupted, match="stopped at step 5, saved"):
             trained(build(**given), tmp_path / "stopped")
     resumed = trained(build(**given), tmp_path / "stopped")
-    assert resumed.digest() == whole.digest()
+    assert resumed.state.digest() == whole.state.digest()
     assert (tmp_path / "stopped/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
@@ -182,24 +182,24 @@ def test_the_average_is_the_weighted_sum_of_all_states(build: Build, tmp_path: P
     states = []
     for steps in range(1, 5):
         trainer = trained(build(outer=outer, steps=steps), tmp_path / "parts")
-        states.append({name: p.detach().double() for name, p in trainer.psi.theta.items()})
-    first = Trainer(build(outer=outer), RunFolder(tmp_path / "none")).psi.theta
+        states.append({name: p.detach().double() for name, p in trainer.state.psi.theta.items()})
+    first = Trainer(build(outer=outer), RunFolder(tmp_path / "none")).state.psi.theta
     decays = [min(0.5, (1 + t) / (10 + t)) for t in range(1, 5)]
     for name, p in first.items():
         expected = p.detach().double()
         for decay, state in zip(decays, states, strict=True):
             expected = decay * expected + (1 - decay) * state[name]
-        torch.testing.assert_close(trainer.average.mean["theta"][name].double(), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(trainer.state.average.mean["theta"][name].double(), expected, rtol=1e-5, atol=1e-6)
     whole = trained(build(outer=outer, steps=4), tmp_path / "whole")
-    torch.testing.assert_close(whole.average.mean, trainer.average.mean, rtol=0, atol=0)
+    torch.testing.assert_close(whole.state.average.mean, trainer.state.average.mean, rtol=0, atol=0)
     saved = checkpoint.load(tmp_path / "whole" / "checkpoints" / "averaged.pt")
     assert saved["step"] == 4
-    assert not torch.equal(saved["theta"][name], whole.psi.theta[name])
-    torch.testing.assert_close(saved["theta"], dict(whole.average.mean["theta"]), rtol=0, atol=0)
+    assert not torch.equal(saved["theta"][name], whole.state.psi.theta[name])
+    torch.testing.assert_close(saved["theta"], dict(whole.state.average.mean["theta"]), rtol=0, atol=0)
 
 
 def test_without_an_average_nothing_of_it_is_kept(build: Build, tmp_path: Path) -> None:
     outer = OuterConfig(log_every=2, validate_every=100, validation_episodes=6, average=0.0)
     trainer = trained(build(outer=outer, steps=2), tmp_path)
-    assert trainer.state_dict()["average"] == {}
+    assert trainer.state.state_dict()["average"] == {}
     assert not (tmp_path / "checkpoints" / "averaged.pt").exists()

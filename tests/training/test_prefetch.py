@@ -163,14 +163,14 @@ def test_a_run_is_the_same_to_the_bit_with_and_without_and_across_a_stop(trainer
     for name, ahead in (("inline", False), ("ahead", True)):
         whole = trainer(name, ahead)
         whole.fit()
-        digests.append(whole.digest())
+        digests.append(whole.state.digest())
     stopped = trainer("stopped", True, interrupted)
     with pytest.raises(Interrupted, match="saved"):
         stopped.fit()
-    assert 2 <= stopped.step < 6
+    assert 2 <= stopped.state.step < 6
     again = trainer("stopped", True)
     again.fit()
-    assert {*digests, again.digest()} == {digests[0]}
+    assert {*digests, again.state.digest()} == {digests[0]}
 
 
 def test_an_error_in_a_minibatch_ends_the_run_at_its_step(trainer: Callable[..., Trainer]) -> None:
@@ -182,4 +182,4 @@ def test_an_error_in_a_minibatch_ends_the_run_at_its_step(trainer: Callable[...,
     run = trainer("run", True, failing)
     with pytest.raises(RotogbmlError, match="an image is gone"):
         run.fit()
-    assert run.step == 3
+    assert run.state.step == 3

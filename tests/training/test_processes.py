@@ -209,28 +209,28 @@ OFTEN = OuterConfig(log_every=2, validate_every=3, validation_episodes=7, keep_b
 def test_metrics_validation_and_checkpoints_are_those_of_one_process(build: Build, tmp_path: Path, world: int) -> None:
     (alone,) = trained(build, tmp_path / "alone", 1, outer=OFTEN, steps=5)
     together = trained(build, tmp_path / "together", world, outer=OFTEN, steps=5)
-    assert [trainer.step for trainer in together] == [5] * world
+    assert [trainer.state.step for trainer in together] == [5] * world
     assert_near(lines(tmp_path / "together"), lines(tmp_path / "alone"))  # cosines are summed in another order
     files = [sorted(p.name for p in (tmp_path / name / "checkpoints").iterdir()) for name in ("alone", "together")]
     assert files[0] == files[1]
     whole, shared = (checkpoint.load(tmp_path / name / "checkpoints/last.pt") for name in ("alone", "together"))
     same = ("step", "best", "kept", "theta", "phi", "alpha", "statistics", "optimizer", "homogenizer")
     assert checkpoint.digest([whole[name] for name in same]) == checkpoint.digest([shared[name] for name in same])
-    assert alone.best == together[0].best
+    assert alone.state.best == together[0].state.best
 
 
 def test_a_run_goes_on_with_another_number_of_processes(build: Build, tmp_path: Path) -> None:
     (whole,) = trained(build, tmp_path / "whole", 1, steps=9)
     for world, steps in ((1, 2), (3, 5), (2, 7), (1, 9)):
         last = trained(build, tmp_path / "parts", world, steps=steps)[0]
-    assert checkpoint.digest(last._moved()) == checkpoint.digest(whole._moved())
+    assert checkpoint.digest(last.state.moved()) == checkpoint.digest(whole.state.moved())
 
 
 def test_the_first_process_looks_at_the_clock_for_all(build: Build, tmp_path: Path) -> None:
     ends = trained(build, tmp_path, 3, steps=None, minutes=0.01)
-    assert len({trainer.step for trainer in ends}) == 1
-    assert ends[0].step > 0
-    assert len({trainer.seconds for trainer in ends}) == 1
+    assert len({trainer.state.step for trainer in ends}) == 1
+    assert ends[0].state.step > 0
+    assert len({trainer.state.seconds for trainer in ends}) == 1
 
 
 def test_processes_that_round_otherwise_are_told_of_and_brought_together(
@@ -238,10 +238,10 @@ def test_processes_that_round_otherwise_are_told_of_and_brought_together(
 ) -> None:
     def work(ranks: Ranks) -> Tensor:
         trainer = Trainer(replace(build(), ranks=ranks), RunFolder(tmp_path))
-        p = trainer.psi.theta["blocks.0.weight"]
+        p = trainer.state.psi.theta["blocks.0.weight"]
         with torch.no_grad():
             p += 1e-6 * ranks.rank
-        trainer.save()
+        trainer.state.save()
         return p.detach().clone()
 
     with caplog.at_level(logging.WARNING):

@@ -88,12 +88,12 @@ def test_metrics_hold_what_the_report_reads(build: Build, tmp_path: Path) -> Non
 def test_there_is_no_clock_in_the_metrics_and_one_beside_them(build: Build, tmp_path: Path) -> None:
     a, b = trained(build(), tmp_path / "a"), trained(build(), tmp_path / "b")
     assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
-    assert a.digest() == b.digest()
+    assert a.state.digest() == b.state.digest()
     timing = lines(tmp_path / "a/timing.jsonl")
     assert [set(line) for line in timing] == [{"step", "seconds", "tasks_per_second"}] * 2
     assert [line["step"] for line in timing] == [2, 4]
     assert 0 < timing[0]["seconds"] <= timing[1]["seconds"]
-    assert trained(build(seed=1), tmp_path / "c").digest() != a.digest()
+    assert trained(build(seed=1), tmp_path / "c").state.digest() != a.state.digest()
 
 
 def test_where_nothing_can_be_compared_the_metrics_say_null(build: Build, tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_best_is_the_best_by_validation_and_last_the_last(build: Build, tmp_path
     first_best = next(line["step"] for line in validated if line["accuracy"] == best)
     stored = checkpoint.load(tmp_path / "checkpoints/best.pt")
     assert stored["step"] == first_best == [line["step"] for line in validated if line["best"]][-1]
-    assert trainer.best == best
+    assert trainer.state.best == best
     assert checkpoint.load(tmp_path / "checkpoints/last.pt")["step"] == 16
     with torch.no_grad():
         for name, p in parts.learner.network.psi().theta.items():
@@ -185,7 +185,7 @@ def test_without_validation_classes_the_latest_is_the_best(
     trainer = trained(build(sources=[str(root)], holdout=[], steps=3), tmp_path / "run")
     assert checkpoint.load(tmp_path / "run/checkpoints/best.pt")["step"] == 3
     assert all(line["kind"] == "train" for line in lines(tmp_path / "run/metrics.jsonl"))
-    assert trainer.best == -math.inf
+    assert trainer.state.best == -math.inf
 
 
 def test_a_finished_run_goes_on_when_given_more_steps(build: Build, tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ def test_a_finished_run_goes_on_when_given_more_steps(build: Build, tmp_path: Pa
     trained(build(steps=3), tmp_path / "parts")
     twice = trained(build(steps=8), tmp_path / "parts")
     states = [
-        {k: v for k, v in trainer.state_dict().items() if k in ("step", "theta", "phi", "optimizer", "homogenizer")}
-        for trainer in (whole, twice)
+        {k: v for k, v in run.state.state_dict().items() if k in ("step", "theta", "phi", "optimizer", "homogenizer")}
+        for run in (whole, twice)
     ]
     assert checkpoint.digest(states[0]) == checkpoint.digest(states[1])
     again = trained(build(steps=8), tmp_path / "parts")
-    assert again.digest() == twice.digest()
+    assert again.state.digest() == twice.state.digest()
     steps = [line["step"] for line in lines(tmp_path / "parts/metrics.jsonl")]
     assert steps == sorted(steps)
 
@@ -209,7 +209,7 @@ def test_metrics_from_before_the_first_checkpoint_are_not_kept_twice(build: Buil
     left = tmp_path / "killed"
     left.mkdir()
     (left / "metrics.jsonl").write_bytes((tmp_path / "whole/metrics.jsonl").read_bytes()[:700])
-    assert trained(build(), left).digest() == whole.digest()
+    assert trained(build(), left).state.digest() == whole.state.digest()
     assert (left / "metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
@@ -229,7 +229,7 @@ def test_a_loss_that_is_not_finite_keeps_the_checkpoint_before(build: Build, tmp
         trainer.fit()
     assert (tmp_path / "checkpoints/last.pt").read_bytes() == kept
     assert checkpoint.digest(checkpoint.load(tmp_path / "checkpoints/last.pt")["theta"]) == checkpoint.digest(
-        good.state_dict()["theta"]
+        good.state.state_dict()["theta"]
     )
 
 
@@ -303,9 +303,9 @@ def test_a_full_disk_leaves_the_checkpoint_before_whole(
             trainer.fit()
     assert (tmp_path / "run/checkpoints/last.pt").read_bytes() == kept
     assert not list((tmp_path / "run/checkpoints").glob("*partial*"))
-    after = trained(build(steps=6), tmp_path / "run").state_dict()
+    after = trained(build(steps=6), tmp_path / "run").state.state_dict()
     assert checkpoint.digest([after[k] for k in ("theta", "phi", "homogenizer")]) == checkpoint.digest(
-        [whole.state_dict()[k] for k in ("theta", "phi", "homogenizer")]
+        [whole.state.state_dict()[k] for k in ("theta", "phi", "homogenizer")]
     )
 
 
@@ -319,7 +319,7 @@ def test_a_full_disk_is_found_before_the_first_step(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RotogbmlError, match="disk full"):
         trainer.fit()
-    assert trainer.step == 0
+    assert trainer.state.step == 0
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated"])
@@ -347,9 +347,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_leads_to_the_same_end(
     (warning,) = [record.getMessage() for record in caplog.records]
     assert warning.startswith(f"checkpoint {last} is damaged")
     assert warning.endswith("the one before is used")
-    assert 0 < resumed.step < 7
+    assert 0 < resumed.state.step < 7
     resumed.fit()
-    assert resumed.digest() == whole.digest()
+    assert resumed.state.digest() == whole.state.digest()
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(build: Build, tmp_path: Path) -> None:

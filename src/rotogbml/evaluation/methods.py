@@ -23,7 +23,6 @@ from rotogbml.methods import Compared
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import build
 from rotogbml.training.run import RunFolder, method_name
-from rotogbml.training.trainer import fill
 
 PIXELS = "nearest prototype on pixels"
 UNTRAINED = "untrained encoder"
@@ -233,7 +232,7 @@ def _from_checkpoint(spec: Spec, size: int, path: Path) -> Adapted:
     learner = build(spec.config(), size, spec.test_steps, classes)
     state = checkpoint.load(path)
     for room, group in learner.learned().items():
-        fill(group, state.get(room, {}), path)
+        checkpoint.fill(group, state.get(room, {}), path)
     return Adapted(learner, learner.network.psi(), state["step"])
 
 

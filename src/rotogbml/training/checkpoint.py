@@ -111,6 +111,25 @@ def newest(folder: Path, tell: bool = True) -> dict[str, Any] | None:
     return max(states, key=lambda state: state["step"])
 
 
+@torch.no_grad()
+def fill(group: dict[str, Tensor], saved: dict[str, Tensor], where: object) -> None:
+    """Copy saved tensors into parameters.
+
+    Raises:
+        RotogbmlError: names or shapes differ.
+    """
+    there = {name: tuple(p.shape) for name, p in saved.items()}
+    here = {name: tuple(p.shape) for name, p in group.items()}
+    if there != here:
+        name = next(name for name in [*here, *there] if there.get(name) != here.get(name))
+        raise RotogbmlError(
+            f"the checkpoint in {where} is of another configuration ({name} is {there.get(name)} there, "
+            f"{here.get(name)} here): use the configuration beside it"
+        )
+    for name, p in group.items():
+        p.copy_(saved[name])
+
+
 def digest(tree: Any) -> str:
     """Return a SHA-256 over every tensor bit, number and name of a state: equal digests, equal states."""
     sha = hashlib.sha256()

@@ -48,7 +48,7 @@ WATCHED = {
     "rotogbml.homogenizer:Turn.back": "homogenizer",
     "rotogbml.training.step:pull_back": "homogenizer",
     "rotogbml.training.trainer:Trainer.validate": "validation",
-    "rotogbml.training.trainer:Trainer.save": "saving",
+    "rotogbml.training.state:State.save": "saving",
 }
 """What is made a range while it records: ``module:name`` → family."""
 

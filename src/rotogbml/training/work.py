@@ -26,6 +26,7 @@ from rotogbml.training.progress import clock
 from rotogbml.training.protocol import announcement
 from rotogbml.training.ranks import Ranks
 from rotogbml.training.run import RunFolder, flat, method_name
+from rotogbml.training.state import State
 from rotogbml.training.trainer import LOWER, Trainer
 
 
@@ -138,10 +139,10 @@ def _run(parts: Parts, folder: RunFolder, job: Job, place: Place) -> TrainReport
     ranks.agree(lambda: _claim(parts, folder, job.resume, place))
     trainer = Trainer(parts, folder)
     if ranks.first:
-        _announce(parts, trainer.step)
+        _announce(parts, trainer.state.step)
     # All processes take the same steps: one of them is enough to look at.
     trainer.fit(Profile(folder.path / "profile") if job.profile and ranks.first else NO_PROFILE)
-    return ranks.agree(lambda: _report(trainer, folder))
+    return ranks.agree(lambda: _report(trainer.state, folder))
 
 
 def _claim(parts: Parts, folder: RunFolder, resume: str, place: Place) -> None:
@@ -158,12 +159,12 @@ def _claim(parts: Parts, folder: RunFolder, resume: str, place: Place) -> None:
     folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type, processes, parts.size)
 
 
-def _report(trainer: Trainer, folder: RunFolder) -> TrainReport:
-    best = trainer.best if math.isfinite(trainer.best) else None
-    digest = trainer.digest()
+def _report(state: State, folder: RunFolder) -> TrainReport:
+    best = state.best if math.isfinite(state.best) else None
+    digest = state.digest()
     said = "no validation classes" if best is None else f"best validation {best:.1%}"
-    print(f"{trainer.step} steps in {clock(trainer.seconds)}, {said}, digest {digest[:16]}: {folder.path}")
-    return TrainReport(str(folder.path), trainer.step, trainer.seconds, best, digest)
+    print(f"{state.step} steps in {clock(state.seconds)}, {said}, digest {digest[:16]}: {folder.path}")
+    return TrainReport(str(folder.path), state.step, state.seconds, best, digest)
 
 
 def _announce(parts: Parts, start: int) -> None:
