@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rotogbml.releases.importing import tree_of
+from rotogbml.sources.splits import split_classes
+
 Files = dict[str, bytes]
 
 
@@ -51,6 +54,17 @@ def lay(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def split_of() -> Callable[..., dict[str, list[str]]]:
+    """Return a function that splits the classes of what was read, as packing it would."""
+
+    def split(read: Any) -> dict[str, list[str]]:
+        source = tree_of(read).sources[0]
+        return split_classes(source, source.classes, file=None, seed=0, n_way=1).splits
+
+    return split
 
 
 @pytest.fixture(scope="session")

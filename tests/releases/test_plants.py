@@ -1,0 +1,111 @@
+"""Plantae, CropDiseases and Flowers in the forms in which they go round, made up in the names that they really have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rotogbml.errors import UsageError
+from rotogbml.releases.importing import read_release
+
+Lay = Callable[..., Path]
+Pictures = Callable[..., dict[str, bytes]]
+SplitOf = Callable[..., dict[str, list[str]]]
+
+
+class TestPlantae:
+    def test_the_largest_classes_and_the_first_of_their_images(self, lay: Lay, split_of: SplitOf) -> None:
+        sizes = {f"species {i:03}": 1 + i % 3 for i in range(202)} | {"species big": 603}
+        root = lay(dict.fromkeys((f"plantae/{name}/{i:04}.jpg" for name, n in sizes.items() for i in range(n)), b"x"))
+        read = read_release("plantae", root)
+        counts = read.reading.per_class()
+        assert len(counts) == 200
+        assert counts["species big"] == 600
+        # of the 68 classes of one image the last three by name are left out
+        assert read.reading.counts() == {"beyond_200_classes": 3, "beyond_first_600": 3}
+        assert not {"species 201", "species 198", "species 195"} & set(counts)
+        split = split_of(read)
+        assert [len(split[part]) for part in ("train", "val", "test")] == [100, 50, 50]
+        assert "species big" in split["test"]  # the largest of 200 stands last
+
+    def test_the_json_of_2021(self, lay: Lay, pictures: Pictures) -> None:
+        tree = {
+            "images": [{"id": 1, "file_name": "train/a/1.jpg"}, {"id": 2, "file_name": "train/b/2.jpg"}],
+            "annotations": [{"image_id": 1, "category_id": 5}, {"image_id": 2, "category_id": 6}],
+            "categories": [
+                {"id": 5, "name": "Rosa", "supercategory": "Plants", "kingdom": "Plantae"},
+                {"id": 6, "name": "Apis", "supercategory": "Insects", "kingdom": "Animalia"},
+            ],
+        }
+        root = lay(pictures(["train/a/1.jpg", "train/b/2.jpg"]) | {"train_mini.json": json.dumps(tree)})
+        reading = read_release("plantae", root / "train" / "a").reading
+        assert reading.per_class() == {"Rosa": 1}
+        assert reading.counts() == {"other_supercategory": 1}
+
+    def test_folders_of_every_year(self, lay: Lay, pictures: Pictures) -> None:
+        for year, folders in enumerate(
+            (("Plantae/Rosa", "Insecta/Apis"), ("05729_Plantae_Rosa", "00001_Animalia_Apis"))
+        ):
+            reading = read_release("plantae", lay(pictures(f"{f}/a.jpg" for f in folders), str(year))).reading
+            assert list(reading.per_class()) == [folders[0].rpartition("/")[2]]
+            assert reading.counts() == {"other_supercategory": 1}
+
+    def test_two_years_are_two_releases(self, lay: Lay) -> None:
+        with pytest.raises(UsageError, match=r"two releases: train2017\.json and train2018\.json"):
+            read_release("plantae", lay({"train2017.json": "{}", "train2018.json": "{}"}))
+
+
+class TestCropDiseases:
+    def test_a_copy_of_the_tree_in_itself(self, lay: Lay, pictures: Pictures) -> None:
+        names = [f"{part}/Apple___Apple_scab/{i}{part}.JPG" for part in ("train", "test") for i in range(2)]
+        root = lay(pictures([*(f"dataset/{name}" for name in names), *(f"dataset/dataset/{name}" for name in names)]))
+        reading = read_release("cropdiseases", root).reading
+        assert sorted(row.path for row in reading.rows) == [f"dataset/{name}" for name in names[:2]]
+        assert reading.counts() == {"nested_copy": 4, "test_part": 2}
+
+    def test_background_is_no_leaf(self, lay: Lay, pictures: Pictures) -> None:
+        root = lay(pictures(["Plant/Apple___healthy/image (1).JPG", "Plant/Background_without_leaves/image (1).jpg"]))
+        assert read_release("cropdiseases", root).reading.counts() == {"other_class": 1}
+
+    def test_of_three_versions_the_coloured_one(self, lay: Lay, pictures: Pictures) -> None:
+        versions = ("color", "grayscale", "segmented")
+        root = lay(pictures(f"raw/{version}/Apple___healthy/a {version}.jpg" for version in versions))
+        reading = read_release("cropdiseases", root).reading
+        assert [row.path for row in reading.rows] == ["raw/color/Apple___healthy/a color.jpg"]
+        assert reading.counts() == {"other_version": 2}
+
+    def test_leaves(self, lay: Lay, pictures: Pictures) -> None:
+        ids = [f"{i:08x}-0000-4000-8000-000000000000" for i in range(7)]
+        names = [
+            f"{ids[0]}___RS_HL 1.JPG",
+            f"{ids[1]}___RS_HL 2.JPG",
+            f"{ids[2]}___RS_HL 3.JPG",
+            f"{ids[3]}___GHLB_PS Leaf 41 Day 18.jpg",
+            f"{ids[4]}___GHLB_PS Leaf 41 Day 9.jpg",
+            f"{ids[5]}___RS_HL 9.JPG",
+            f"{ids[5]}___RS_HL 9_180deg.JPG",
+        ]
+        files = pictures(f"PlantVillage/Tomato___healthy/{name}" for name in names)
+        leaves = {
+            "rs_hl 1": ["Tomato___healthy:::7.0"],
+            "rs_hl 2": ["Tomato___healthy:::7.0"],
+            "rs_hl 3": ["Tomato___healthy:::8.0"],
+        }
+        root = lay(files | {"leaf-map.json": json.dumps(leaves)})
+        group = {row.path.rpartition("___")[2]: row.group for row in read_release("cropdiseases", root).reading.rows}
+        assert group["RS_HL 1.JPG"] == group["RS_HL 2.JPG"] != group["RS_HL 3.JPG"]
+        assert group["GHLB_PS Leaf 41 Day 18.jpg"] == group["GHLB_PS Leaf 41 Day 9.jpg"]
+        assert group["RS_HL 9.JPG"] == group["RS_HL 9_180deg.JPG"]
+        assert len(set(group.values())) == 4
+
+
+def test_flowers_in_folders(lay: Lay, pictures: Pictures) -> None:
+    root = lay(
+        pictures(f"flowers/{part}/{label}/image_{part}{label}.jpg" for part in ("train", "valid") for label in (1, 10))
+    )
+    reading = read_release("flowers102", root).reading
+    assert reading.per_class() == {"1": 2, "10": 2}
+    assert reading.parts() == {"train": 2, "val": 2}
