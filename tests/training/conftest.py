@@ -18,6 +18,8 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.training.assemble import Parts, assemble
+from rotogbml.training.run import RunFolder
+from rotogbml.training.trainer import Trainer
 from rotogbml.training.verb import resolve
 
 
@@ -48,3 +50,15 @@ def build(configure: Callable[..., RunConfig]) -> Callable[..., Parts]:
         return assemble(configure(**changes), torch.device("cpu"))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[[Parts, Path], Trainer]:
+    """Return a function that trains in a folder to the end."""
+
+    def train(parts: Parts, folder: Path) -> Trainer:
+        trainer = Trainer(parts, RunFolder(folder))
+        trainer.fit()
+        return trainer
+
+    return train

@@ -25,12 +25,7 @@ from rotogbml.training.trainer import Trainer
 
 Build = Callable[..., Parts]
 Configure = Callable[..., RunConfig]
-
-
-def trained(parts: Parts, folder: Path) -> Trainer:
-    trainer = Trainer(parts, RunFolder(folder))
-    trainer.fit()
-    return trainer
+Trained = Callable[[Parts, Path], Trainer]
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
@@ -67,7 +62,7 @@ def test_the_clamp_bounds_every_number_of_the_meta_gradient(build: Build) -> Non
     assert torch.equal(seen[0].clamp(-0.01, 0.01), seen[1])
 
 
-def test_learned_rates_move_and_are_kept_in_the_checkpoint(build: Build, tmp_path: Path) -> None:
+def test_learned_rates_move_and_are_kept_in_the_checkpoint(build: Build, trained: Trained, tmp_path: Path) -> None:
     parts = build(learner=LearnerConfig("meta-sgd", inner_lr=0.2, inner_steps=2))
     trained(parts, tmp_path)
     saved = checkpoint.load(tmp_path / "checkpoints/last.pt")["alpha"]
@@ -77,7 +72,7 @@ def test_learned_rates_move_and_are_kept_in_the_checkpoint(build: Build, tmp_pat
 
 
 def test_running_statistics_move_once_a_step_and_are_kept_in_the_checkpoint(
-    build: Build, configure: Configure, tmp_path: Path
+    build: Build, configure: Configure, trained: Trained, tmp_path: Path
 ) -> None:
     norm = replace(configure().encoder, norm="running")
     parts = build(encoder=norm)
@@ -97,7 +92,7 @@ def test_running_statistics_move_once_a_step_and_are_kept_in_the_checkpoint(
 
 @pytest.mark.parametrize("learner", ["anil", "boil", "imaml", "maml++", "meta-sgd", "protomaml", "reptile"])
 def test_every_learner_goes_on_to_the_bit(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
+    build: Build, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str
 ) -> None:
     given: dict[str, Any] = {"learner": LearnerConfig(learner, inner_steps=2), "steps": 6}
     given["outer"] = OuterConfig(log_every=2, validate_every=3, validation_episodes=6)
@@ -117,7 +112,7 @@ def test_every_learner_goes_on_to_the_bit(
     assert (tmp_path / "stopped/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
 
 
-def test_the_best_few_by_validation_are_kept_for_an_ensemble(build: Build, tmp_path: Path) -> None:
+def test_the_best_few_by_validation_are_kept_for_an_ensemble(build: Build, trained: Trained, tmp_path: Path) -> None:
     outer = OuterConfig(log_every=2, validate_every=2, validation_episodes=12, keep_best=3)
     trained(build(outer=outer, steps=14), tmp_path)
     validated = {line["step"]: line["accuracy"] for line in metrics(tmp_path) if line["kind"] == "val"}
@@ -127,7 +122,7 @@ def test_the_best_few_by_validation_are_kept_for_an_ensemble(build: Build, tmp_p
     assert [checkpoint.load(path)["step"] for path in kept] == sorted(best)
 
 
-def test_none_are_kept_where_nobody_asks(build: Build, tmp_path: Path) -> None:
+def test_none_are_kept_where_nobody_asks(build: Build, trained: Trained, tmp_path: Path) -> None:
     trained(build(), tmp_path)
     assert not list((tmp_path / "checkpoints").glob("kept-*.pt"))
 
@@ -154,7 +149,9 @@ def test_a_run_that_anneals_is_not_made_longer(build: Build, configure: Configur
         folder.claim(configure(outer=OuterConfig(schedule="linear"), steps=9), parts.sources, 1, True)
 
 
-def test_the_solver_of_imaml_is_heard(build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_solver_of_imaml_is_heard(
+    build: Build, trained: Trained, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     learner = LearnerConfig("imaml", inner_steps=2, cg_steps=1, cg_damping=0.0, cg_tolerance=0.0)
     trained(build(learner=learner, steps=3), tmp_path)
     assert caplog.text.count("conjugate gradient stopped at a relative residual of") == 1  # once a run
@@ -176,7 +173,7 @@ def test_numbers_that_cannot_be_are_named(configure: Configure, changes: dict[st
         configure(**changes)
 
 
-def test_the_average_is_the_weighted_sum_of_all_states(build: Build, tmp_path: Path) -> None:
+def test_the_average_is_the_weighted_sum_of_all_states(build: Build, trained: Trained, tmp_path: Path) -> None:
     """ψ̄_T = Σ_t (1 − δ_t) Π_{s>t} δ_s ψ_t, with ψ_0 taking what is left; and it goes on to the bit."""
     outer = OuterConfig(log_every=2, validate_every=100, validation_episodes=6, average=0.5)
     states = []
@@ -198,7 +195,7 @@ def test_the_average_is_the_weighted_sum_of_all_states(build: Build, tmp_path: P
     torch.testing.assert_close(saved["theta"], dict(whole.state.average.mean["theta"]), rtol=0, atol=0)
 
 
-def test_without_an_average_nothing_of_it_is_kept(build: Build, tmp_path: Path) -> None:
+def test_without_an_average_nothing_of_it_is_kept(build: Build, trained: Trained, tmp_path: Path) -> None:
     outer = OuterConfig(log_every=2, validate_every=100, validation_episodes=6, average=0.0)
     trainer = trained(build(outer=outer, steps=2), tmp_path)
     assert trainer.state.state_dict()["average"] == {}

@@ -1,12 +1,9 @@
-"""The outer loop: what it writes, what validation sees, what stops it, what it keeps."""
+"""The outer loop: what it writes, what validation sees, what it keeps, how it goes on."""
 
 from __future__ import annotations
 
-import errno
 import json
 import math
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,17 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from rotogbml.config import HomogenizerConfig, LearnerConfig, OuterConfig, RotateConfig
-from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.config import HomogenizerConfig, OuterConfig, RotateConfig
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
-from rotogbml.training.interrupt import Interrupted
-from rotogbml.training.run import RunFolder
-from rotogbml.training.step import meta_step
 from rotogbml.training.trainer import Trainer
 from rotogbml.training.validation import mean_ci95
 
 Build = Callable[..., Parts]
+Trained = Callable[[Parts, Path], Trainer]
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -37,13 +31,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=refuse) for line in path.read_text().splitlines()]
 
 
-def trained(parts: Parts, folder: Path) -> Trainer:
-    trainer = Trainer(parts, RunFolder(folder))
-    trainer.fit()
-    return trainer
-
-
-def test_metrics_hold_what_the_report_reads(build: Build, tmp_path: Path) -> None:
+def test_metrics_hold_what_the_report_reads(build: Build, trained: Trained, tmp_path: Path) -> None:
     trained(build(steps=5), tmp_path)
     metrics = lines(tmp_path / "metrics.jsonl")
     assert [(line["kind"], line["step"]) for line in metrics] == [
@@ -85,7 +73,7 @@ def test_metrics_hold_what_the_report_reads(build: Build, tmp_path: Path) -> Non
     assert validation["accuracy"] == pytest.approx(np.mean(list(validation["sources"].values())))
 
 
-def test_there_is_no_clock_in_the_metrics_and_one_beside_them(build: Build, tmp_path: Path) -> None:
+def test_there_is_no_clock_in_the_metrics_and_one_beside_them(build: Build, trained: Trained, tmp_path: Path) -> None:
     a, b = trained(build(), tmp_path / "a"), trained(build(), tmp_path / "b")
     assert (tmp_path / "a/metrics.jsonl").read_bytes() == (tmp_path / "b/metrics.jsonl").read_bytes()
     assert a.state.digest() == b.state.digest()
@@ -96,7 +84,7 @@ def test_there_is_no_clock_in_the_metrics_and_one_beside_them(build: Build, tmp_
     assert trained(build(seed=1), tmp_path / "c").state.digest() != a.state.digest()
 
 
-def test_where_nothing_can_be_compared_the_metrics_say_null(build: Build, tmp_path: Path) -> None:
+def test_where_nothing_can_be_compared_the_metrics_say_null(build: Build, trained: Trained, tmp_path: Path) -> None:
     trained(build(shift="weak", steps=2), tmp_path)
     line = lines(tmp_path / "metrics.jsonl")[0]
     assert line["cosine"] == {"encoder": None, "feature_before": None, "feature_after": None}
@@ -104,7 +92,9 @@ def test_where_nothing_can_be_compared_the_metrics_say_null(build: Build, tmp_pa
     assert set(line["omega"]) == {"0", "1", "2"}
 
 
-def test_a_homogenizer_that_is_off_has_weights_of_one_and_no_slots(build: Build, tmp_path: Path) -> None:
+def test_a_homogenizer_that_is_off_has_weights_of_one_and_no_slots(
+    build: Build, trained: Trained, tmp_path: Path
+) -> None:
     trained(build(homogenizer=None, steps=2), tmp_path)
     line = lines(tmp_path / "metrics.jsonl")[0]
     assert line["omega"] == {}
@@ -112,13 +102,13 @@ def test_a_homogenizer_that_is_off_has_weights_of_one_and_no_slots(build: Build,
     assert line["cosine"]["feature_before"] == line["cosine"]["feature_after"]
 
 
-def test_validation_counts_the_episodes_it_takes(build: Build, tmp_path: Path) -> None:
+def test_validation_counts_the_episodes_it_takes(build: Build, trained: Trained, tmp_path: Path) -> None:
     trained(build(outer=OuterConfig(validation_episodes=7), steps=1), tmp_path)
     assert lines(tmp_path / "metrics.jsonl")[-1]["episodes"] == 6  # three sources share seven
 
 
 def test_validation_sees_neither_masks_nor_rotations_nor_weights(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Build, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # of both sides the head would turn, and features stay as they are
     queries = RotateConfig(rotate_support=False)
@@ -160,7 +150,7 @@ def test_the_held_out_source_is_never_drawn_nor_validated_on(build: Build) -> No
     assert {e.source for step in range(20) for e in parts.sampler.batch(step)} == {"alpha", "beta", "gamma"}
 
 
-def test_best_is_the_best_by_validation_and_last_the_last(build: Build, tmp_path: Path) -> None:
+def test_best_is_the_best_by_validation_and_last_the_last(build: Build, trained: Trained, tmp_path: Path) -> None:
     parts = build(outer=OuterConfig(log_every=2, validate_every=2, validation_episodes=30), steps=16)
     trainer = trained(parts, tmp_path)
     validated = [line for line in lines(tmp_path / "metrics.jsonl") if line["kind"] == "val"]
@@ -179,7 +169,7 @@ def test_best_is_the_best_by_validation_and_last_the_last(build: Build, tmp_path
 
 
 def test_without_validation_classes_the_latest_is_the_best(
-    build: Build, write_pack: Callable[..., Path], tmp_path: Path
+    build: Build, trained: Trained, write_pack: Callable[..., Path], tmp_path: Path
 ) -> None:
     root = write_pack(tmp_path / "pack", ["one", "two"], splits={"all": range(10)})
     trainer = trained(build(sources=[str(root)], holdout=[], steps=3), tmp_path / "run")
@@ -188,7 +178,7 @@ def test_without_validation_classes_the_latest_is_the_best(
     assert trainer.state.best == -math.inf
 
 
-def test_a_finished_run_goes_on_when_given_more_steps(build: Build, tmp_path: Path) -> None:
+def test_a_finished_run_goes_on_when_given_more_steps(build: Build, trained: Trained, tmp_path: Path) -> None:
     """The end of the first budget leaves its lines of metrics; weights, ω, γ and Adam are those of one long run."""
     whole = trained(build(steps=8), tmp_path / "whole")
     trained(build(steps=3), tmp_path / "parts")
@@ -204,162 +194,15 @@ def test_a_finished_run_goes_on_when_given_more_steps(build: Build, tmp_path: Pa
     assert steps == sorted(steps)
 
 
-def test_metrics_from_before_the_first_checkpoint_are_not_kept_twice(build: Build, tmp_path: Path) -> None:
+def test_metrics_from_before_the_first_checkpoint_are_not_kept_twice(
+    build: Build, trained: Trained, tmp_path: Path
+) -> None:
     whole = trained(build(), tmp_path / "whole")
     left = tmp_path / "killed"
     left.mkdir()
     (left / "metrics.jsonl").write_bytes((tmp_path / "whole/metrics.jsonl").read_bytes()[:700])
     assert trained(build(), left).state.digest() == whole.state.digest()
     assert (left / "metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
-
-
-def test_metrics_that_another_program_cut_are_named(build: Build, tmp_path: Path) -> None:
-    trained(build(), tmp_path)
-    (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(RotogbmlError, match=r"metrics.jsonl holds 0 bytes where the checkpoint knows of \d+"):
-        Trainer(build(), RunFolder(tmp_path))
-
-
-def test_a_loss_that_is_not_finite_keeps_the_checkpoint_before(build: Build, tmp_path: Path) -> None:
-    good = trained(build(steps=3), tmp_path)
-    kept = (tmp_path / "checkpoints/last.pt").read_bytes()
-    learner = LearnerConfig(inner_lr=1e30, inner_steps=2)
-    trainer = Trainer(build(steps=9, learner=learner), RunFolder(tmp_path))
-    with pytest.raises(RotogbmlError, match=r"source '(alpha|beta|gamma)' at step 3 .* lower --learner.inner_lr"):
-        trainer.fit()
-    assert (tmp_path / "checkpoints/last.pt").read_bytes() == kept
-    assert checkpoint.digest(checkpoint.load(tmp_path / "checkpoints/last.pt")["theta"]) == checkpoint.digest(
-        good.state.state_dict()["theta"]
-    )
-
-
-def test_even_the_first_step_has_a_good_checkpoint_behind_it(build: Build, tmp_path: Path) -> None:
-    trainer = Trainer(build(learner=LearnerConfig(inner_lr=1e30, inner_steps=2)), RunFolder(tmp_path))
-    with pytest.raises(RotogbmlError, match="at step 0"):
-        trainer.fit()
-    state = checkpoint.load(tmp_path / "checkpoints/last.pt")
-    assert state["step"] == 0
-    assert all(p.isfinite().all() for p in state["theta"].values())
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        RuntimeError(
-            "[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."
-        ),
-        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
-        torch.OutOfMemoryError("CUDA out of memory."),
-        MemoryError(),
-    ],
-)
-def test_out_of_memory_says_what_to_lower(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def full(*_: Any) -> None:
-        raise error
-
-    monkeypatch.setattr("rotogbml.training.trainer.meta_step", full)
-    with pytest.raises(RotogbmlError, match=r"out of memory: lower --learner.inner_steps, --episodes.n_query"):
-        Trainer(build(), RunFolder(tmp_path)).fit()
-    assert checkpoint.load(tmp_path / "checkpoints/last.pt")["step"] == 0
-
-
-def test_the_words_are_those_that_torch_uses_here(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rotogbml.training.trainer.meta_step", lambda *_: torch.empty(10**15))
-    with pytest.raises(RotogbmlError, match="out of memory"):
-        Trainer(build(), RunFolder(tmp_path)).fit()
-
-
-def test_other_errors_of_torch_keep_their_own_words(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any) -> None:
-        raise RuntimeError("shapes do not fit")
-
-    monkeypatch.setattr("rotogbml.training.trainer.meta_step", broken)
-    with pytest.raises(RuntimeError, match="shapes do not fit"):
-        Trainer(build(), RunFolder(tmp_path)).fit()
-
-
-def test_a_full_disk_leaves_the_checkpoint_before_whole(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = trained(build(steps=6), tmp_path / "whole")
-    trained(build(steps=3), tmp_path / "run")
-    kept = (tmp_path / "run/checkpoints/last.pt").read_bytes()
-
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    trainer = Trainer(build(steps=6), RunFolder(tmp_path / "run"))
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(
-            RotogbmlError, match=r"disk full while writing .*(jsonl|\.pt): free some space and run the same"
-        ):
-            trainer.fit()
-    assert (tmp_path / "run/checkpoints/last.pt").read_bytes() == kept
-    assert not list((tmp_path / "run/checkpoints").glob("*partial*"))
-    after = trained(build(steps=6), tmp_path / "run").state.state_dict()
-    assert checkpoint.digest([after[k] for k in ("theta", "phi", "homogenizer")]) == checkpoint.digest(
-        [whole.state.state_dict()[k] for k in ("theta", "phi", "homogenizer")]
-    )
-
-
-def test_a_full_disk_is_found_before_the_first_step(
-    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    trainer = Trainer(build(), RunFolder(tmp_path))
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RotogbmlError, match="disk full"):
-        trainer.fit()
-    assert trainer.state.step == 0
-
-
-@pytest.mark.parametrize("damage", ["flipped", "truncated"])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_leads_to_the_same_end(
-    build: Build, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, damage: str
-) -> None:
-    often = OuterConfig(log_every=2, validate_every=2, validation_episodes=6)
-    whole = trained(build(outer=often, steps=9), tmp_path / "whole")
-
-    def stop_in_the_seventh(*given: Any, **more: Any) -> Any:
-        if given[-1] == 6:
-            signal.raise_signal(signal.SIGTERM)
-        return meta_step(*given, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("rotogbml.training.trainer.meta_step", stop_in_the_seventh)
-        with pytest.raises(Interrupted, match="stopped at step 7, saved"):
-            trained(build(outer=often, steps=9), tmp_path / "run")
-    last = tmp_path / "run/checkpoints/last.pt"
-    data = last.read_bytes()
-    third = len(data) // 3
-    flipped = bytes(byte ^ 0xFF for byte in data[third : third + 64])
-    last.write_bytes(data[:third] + flipped + data[third + 64 :] if damage == "flipped" else data[:-100])
-    resumed = Trainer(build(outer=often, steps=9), RunFolder(tmp_path / "run"))
-    (warning,) = [record.getMessage() for record in caplog.records]
-    assert warning.startswith(f"checkpoint {last} is damaged")
-    assert warning.endswith("the one before is used")
-    assert 0 < resumed.state.step < 7
-    resumed.fit()
-    assert resumed.state.digest() == whole.state.digest()
-
-
-def test_a_checkpoint_of_another_configuration_is_refused(build: Build, tmp_path: Path) -> None:
-    from rotogbml.config import EncoderConfig
-
-    trained(build(steps=1), tmp_path)
-    with pytest.raises(RotogbmlError, match=r"of another configuration \(blocks.0.weight is \(4,\) there, \(5,\) here"):
-        Trainer(build(encoder=EncoderConfig(width=5)), RunFolder(tmp_path))
-    with pytest.raises(UsageError, match=r"saved homogenizer has \[reweight, rotate\], this run has \[\]"):
-        Trainer(build(homogenizer=None), RunFolder(tmp_path))
 
 
 def test_mean_and_interval_are_those_of_the_literature() -> None:
