@@ -8,11 +8,18 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from rotogbml.studies.ledger import Ledger
+    from rotogbml.studies.plan import Budget, Cell, Plan
 
 # Before torch is imported, here and in every process that a test starts: two workers share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -91,6 +98,47 @@ def tiny(pack: Path) -> list[str]:
         *("--learner.inner_steps", "2", "--learner.inner_lr", "0.2"),
         *("--outer.log_every", "2", "--outer.validate_every", "4", "--outer.validation_episodes", "6"),
     ]
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[..., dict[str, Any]]:
+    """Return a function that makes up what a cell of a study leaves (``studies/cell.py``); nothing is trained."""
+    from rotogbml.studies.cell import packed
+
+    def make(plan: Plan, cell: Cell, correct: Mapping[str, np.ndarray], **more: Any) -> dict[str, Any]:
+        """Return the outcome in which each checkpoint has these accuracies of its 5-way episodes, 0 … 1.
+
+        ``more`` is added or stands in place of what is usual; ``budget`` is the first one where it does not say.
+        """
+        budget: Budget = more.pop("budget", plan.rungs[0].budget)
+        return {
+            **asdict(cell),
+            "budget": list(budget),
+            "steps": budget.amount,
+            "plan": plan.digest(cell, budget),
+            "method": cell.setting,
+            "n_way": 5,
+            "n_query": plan.test.n_query,
+            "norm": "batch",
+            "correct": {kind: packed(right, 5 * plan.test.n_query) for kind, right in correct.items()},
+            "conflict": {},
+            "seconds": 1.0,
+            **more,
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def ledger_of() -> Callable[[Plan, Path, Iterable[dict[str, Any]]], Ledger]:
+    """Return a function that writes a plan's outcomes to a file and reads it as a study does."""
+    from rotogbml.studies.ledger import Ledger
+
+    def make(plan: Plan, path: Path, outcomes: Iterable[dict[str, Any]]) -> Ledger:
+        path.write_text("".join(json.dumps(outcome) + "\n" for outcome in outcomes), encoding="utf-8")
+        return Ledger(plan, path)
+
+    return make
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -145,14 +146,13 @@ class Noting:
 
 
 def test_nothing_begins_with_a_run_of_another_budget(
-    planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path
+    planned: Callable[..., tuple[Plan, list[str]]], outcome: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     """A run goes on in its place where a longer budget was asked for since."""
     plan, _ = planned(methods=("finetune",), targets=("cars",), seeds=1)
     budget = plan.rungs[0].budget
     (cell,) = plan.cells(plan.rungs[0], ["baseline"])
-    done = {"seed": 0, "target": "cars", "k_shot": 1, "learner": cell.learner, "setting": "baseline", "steps": 4}
-    done |= {"budget": list(budget), "plan": plan.digest(cell, budget), "correct": {}}
+    done = outcome(plan, cell, {}, steps=4)
     (tmp_path / FILE).write_text(json.dumps(done) + "\n")
     place = tmp_path / "cells" / cell.id
     (place / "run" / "checkpoints").mkdir(parents=True)
@@ -166,18 +166,17 @@ def test_nothing_begins_with_a_run_of_another_budget(
 
 
 def test_a_longer_budget_begins_anew_where_its_start_has_gone_on(
-    planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path
+    planned: Callable[..., tuple[Plan, list[str]]], outcome: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     """The start goes on in its place; what began with its earlier weights does not go on from these."""
     runs = []
     for steps in (4, 8):
         plan, _ = planned(methods=("mtl",), targets=("cars",), seeds=1, budget=Rung(steps=steps))
         (half,) = plan.cells(plan.rungs[0], ["baseline-half"])
-        budget, checkpoints = plan.rungs[0].budget, tmp_path / "cells" / half.id / "run" / "checkpoints"
+        checkpoints = tmp_path / "cells" / half.id / "run" / "checkpoints"
         checkpoints.mkdir(parents=True, exist_ok=True)
         (checkpoints / "best.pt").touch()
-        done = {"seed": 0, "target": "cars", "k_shot": 1, "learner": half.learner, "setting": half.setting, "steps": 4}
-        done |= {"budget": list(budget), "plan": plan.digest(half, budget), "correct": {}}
+        done = outcome(plan, half, {}, steps=4)
         for place in (tmp_path / FILE, tmp_path / "cells" / half.id / OUTCOME):
             place.write_text(json.dumps(done) + "\n")
         pool = Noting()

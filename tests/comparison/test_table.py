@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from rotogbml.comparison.published import published_beside
 from rotogbml.comparison.render import render
 from rotogbml.comparison.roster import BLOCKS
 from rotogbml.comparison.rows import CompareRow, compare_rows
-from rotogbml.studies.cell import packed
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Cell, Plan
 from rotogbml.training.assemble import open_sources
@@ -37,33 +36,24 @@ def sources(stand_ins: Path) -> str:
     return str(stand_ins)
 
 
-def right(cell: Cell, episodes: int, untrained: bool) -> np.ndarray:
-    rng = np.random.default_rng([cell.seed, cell.k_shot, len(cell.target), len(cell.setting), int(untrained)])
-    level = 0.25 if untrained else LEVEL.get(cell.setting, 0.4)
-    return (rng.random((episodes, 10)) < level).mean(1)
+def correct(plan: Plan, cell: Cell) -> dict[str, np.ndarray]:
+    found = {}
+    for kind in plan.test.checkpoints:
+        untrained = kind == "untrained"
+        rng = np.random.default_rng([cell.seed, cell.k_shot, len(cell.target), len(cell.setting), int(untrained)])
+        level = 0.25 if untrained else LEVEL.get(cell.setting, 0.4)
+        found[kind] = (rng.random((plan.test.episodes, 10)) < level).mean(1)
+    return found
 
 
-def outcome(plan: Plan, cell: Cell) -> dict[str, Any]:
-    budget = plan.rungs[0].budget
+def told(cell: Cell) -> dict[str, Any]:
+    """Return what an outcome says of its training: cost and two validations, or that there was none."""
     trained = cell.setting not in ("pixels", "finetune")
+    sources = ["imagenet"] if "single" in cell.setting else ["a", "b", "imagenet"]
     return {
-        **asdict(cell),
-        "budget": list(budget),
         "steps": 4 if trained else 0,
-        "plan": plan.digest(cell, budget),
-        "method": cell.setting,
-        "n_way": 5,
-        "n_query": 2,
         "norm": "group",
-        "sources": []
-        if cell.setting == "pixels"
-        else ["imagenet"]
-        if "single" in cell.setting
-        else ["a", "b", "imagenet"],
-        "correct": {
-            kind: packed(right(cell, plan.test.episodes, kind == "untrained"), 10) for kind in plan.test.checkpoints
-        },
-        "conflict": {},
+        "sources": [] if cell.setting == "pixels" else sources,
         "seconds": 3.0,
         "cost": {
             "parameters": 1000,
@@ -78,16 +68,21 @@ def outcome(plan: Plan, cell: Cell) -> dict[str, Any]:
 
 
 @pytest.fixture
-def made(asked: Callable[..., Asked], sources: str, tmp_path: Path) -> Callable[..., Ledger]:
+def made(
+    asked: Callable[..., Asked],
+    sources: str,
+    outcome: Callable[..., dict[str, Any]],
+    ledger_of: Callable[..., Ledger],
+    tmp_path: Path,
+) -> Callable[..., Ledger]:
     """Return a function that makes a ledger in which all is done but what ``lacks`` says."""
 
     def make(lacks: Callable[[Cell], bool] = lambda _: False, **changes: Any) -> Ledger:
         given = {"methods": METHODS, "episodes": 200, "untrained": True} | changes
         plan, _ = comparison_plan(asked(**given), [sources], open_sources([sources]))
-        file = tmp_path / "results.jsonl"
-        cells = (cell for cell in plan.cells(plan.rungs[0]) if not lacks(cell))
-        file.write_text("".join(json.dumps(outcome(plan, cell)) + "\n" for cell in cells))
-        return Ledger(plan, file)
+        cells = [cell for cell in plan.cells(plan.rungs[0]) if not lacks(cell)]
+        outcomes = [outcome(plan, cell, correct(plan, cell), **told(cell)) for cell in cells]
+        return ledger_of(plan, tmp_path / "results.jsonl", outcomes)
 
     return make
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rotogbml.studies.cell import packed
 from rotogbml.studies.halving import survivors
 from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.plan import Plan, Rung
+from rotogbml.studies.plan import Cell, Plan, Rung
 
 PLAN = Plan(
     name="made",
@@ -23,15 +24,22 @@ PLAN = Plan(
 )
 MEANS = {"plain": 0.1, "r1": 0.5, "r2": 0.4, "r3": 0.3, "s1": 0.6, "s2": 0.8, "s3": 0.7}
 
+MakeLedger = Callable[[Plan], Ledger]
 
-def ledger(plan: Plan, path: Path, means: dict[str, float]) -> Ledger:
-    """Return outcomes of the first rung: each setting's accuracy is its mean, on one target more, on the other less."""
-    done = Ledger(plan, path)
-    for cell in plan.cells(plan.rungs[0]):
-        right = packed(np.full(4, means[cell.setting] + (0.05 if cell.target == "a" else -0.05)), 75)
-        outcome = asdict(cell) | {"budget": [10, "steps"], "steps": 10, "n_way": 5, "n_query": 15}
-        done.add(outcome | {"correct": dict.fromkeys(plan.test.checkpoints, right)})
-    return done
+
+@pytest.fixture
+def made(outcome: Callable[..., dict[str, Any]], ledger_of: Callable[..., Ledger], tmp_path: Path) -> MakeLedger:
+    """Return a maker of the first rung's outcomes: a setting's accuracy is its mean, on one target more, else less."""
+
+    def right(plan: Plan, cell: Cell) -> dict[str, np.ndarray]:
+        each = np.full(4, MEANS[cell.setting] + (0.05 if cell.target == "a" else -0.05))
+        return dict.fromkeys(plan.test.checkpoints, each)
+
+    def make(plan: Plan) -> Ledger:
+        cells = plan.cells(plan.rungs[0])
+        return ledger_of(plan, tmp_path / "results.jsonl", [outcome(plan, cell, right(plan, cell)) for cell in cells])
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,9 @@ def ledger(plan: Plan, path: Path, means: dict[str, float]) -> Ledger:
         ((), 4, {"plain", "s2", "s3", "s1", "r1"}),
     ],
 )
-def test_rivals_are_ranked_among_themselves(tmp_path: Path, rivals: tuple[str, ...], keep: int, kept: set[str]) -> None:
+def test_rivals_are_ranked_among_themselves(
+    made: MakeLedger, rivals: tuple[str, ...], keep: int, kept: set[str]
+) -> None:
     plan = replace(PLAN, rivals=rivals, rungs=(Rung(10, keep=keep), Rung(20)))
-    found = survivors(ledger(plan, tmp_path / "results.jsonl", MEANS), tuple(plan.settings), 0)
+    found = survivors(made(plan), tuple(plan.settings), 0)
     assert found == tuple(name for name in plan.settings if name in kept)
