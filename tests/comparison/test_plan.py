@@ -22,7 +22,7 @@ from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Budget, Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import Found
-from rotogbml.training.assemble import open_sources
+from rotogbml.training.sources import open_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -25,7 +25,7 @@ from rotogbml.comparison.roster import BLOCKS
 from rotogbml.comparison.rows import CompareRow, compare_rows
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Cell, Plan
-from rotogbml.training.assemble import open_sources
+from rotogbml.training.sources import open_sources
 
 METHODS = ("pixels", "finetune", "skd-gen1", "protonet", "protonet-single", "maml")
 LEVEL = {"pixels": 0.3, "protonet": 0.6, "maml": 0.5, "rotogbml-maml": 0.52}

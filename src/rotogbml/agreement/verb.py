@@ -25,8 +25,8 @@ from rotogbml.files import make_folder, write_atomic
 from rotogbml.learners import Learner
 from rotogbml.memory import keep_freed_memory
 from rotogbml.sources.packed import PackedSource
-from rotogbml.training.assemble import open_sources, training_sources
 from rotogbml.training.draws import create_sampler
+from rotogbml.training.sources import open_sources, training_sources
 
 BLOCKS = 8
 """In which a source's tasks are kept: eight give an error to everything, and hold eight gradients a source."""

@@ -15,10 +15,11 @@ from rotogbml.evaluation.asked import asked_of, default_targets
 from rotogbml.evaluation.work import Test
 from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.plan import Cell, Plan
-from rotogbml.training.assemble import assemble, open_sources
+from rotogbml.training.assemble import assemble
 from rotogbml.training.compared import trains
 from rotogbml.training.protocol import apply
 from rotogbml.training.resolve import resolve
+from rotogbml.training.sources import open_sources
 
 _OFF = ("off", "none", "null", "false", None, False)
 _NOWHERE = "weights that are trained first"

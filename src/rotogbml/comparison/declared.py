@@ -16,7 +16,7 @@ from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan
 from rotogbml.studies.plan_file import check
 from rotogbml.studies.published import published_plan
-from rotogbml.training.assemble import hold_out
+from rotogbml.training.sources import hold_out
 
 LEARNER = "all"
 """The one learner of such a plan: its settings are methods."""

@@ -22,8 +22,8 @@ from rotogbml.studies.plan import Cell, Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import check_workers, create_pool
 from rotogbml.studies.published import check_there, words
-from rotogbml.training.assemble import open_sources
 from rotogbml.training.progress import clock
+from rotogbml.training.sources import open_sources
 
 RUNS = Path("runs/compare")
 """Where a comparison is kept if the user names no place."""

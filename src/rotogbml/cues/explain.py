@@ -24,7 +24,7 @@ from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
 from rotogbml.files import write_atomic
 from rotogbml.seeds import derive
-from rotogbml.training.assemble import open_sources
+from rotogbml.training.sources import open_sources
 from rotogbml.training.validation import mean_ci95
 
 SIDE = 126

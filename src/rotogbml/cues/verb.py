@@ -27,7 +27,7 @@ from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.sources.glyphs import SCRIPTS
-from rotogbml.training.assemble import open_sources
+from rotogbml.training.sources import open_sources
 
 
 def shape(

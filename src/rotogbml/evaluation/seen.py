@@ -9,8 +9,8 @@ from typing import Literal
 
 from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource, pack_digest
-from rotogbml.training.assemble import open_sources, whole
 from rotogbml.training.run import RunFolder
+from rotogbml.training.sources import open_sources, whole
 
 Split = Literal["auto", "train", "val", "test", "all"]
 

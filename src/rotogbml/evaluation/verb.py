@@ -29,8 +29,8 @@ from rotogbml.evaluation.work import LOWER, Test
 from rotogbml.files import make_folder
 from rotogbml.memory import saying_what_to_lower
 from rotogbml.sources.packed import PackedSource
-from rotogbml.training.assemble import open_sources
 from rotogbml.training.checkpoint import DamagedError
+from rotogbml.training.sources import open_sources
 from rotogbml.training.validation import mean_ci95
 
 

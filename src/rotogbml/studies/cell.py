@@ -97,8 +97,8 @@ def _tested(work: Work) -> dict[str, Any]:
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
     from rotogbml.training import checkpoint
-    from rotogbml.training.assemble import open_sources
     from rotogbml.training.run import RunFolder, method_name
+    from rotogbml.training.sources import open_sources
 
     cell, plan = work.cell, work.test
     folder = RunFolder(work.run)

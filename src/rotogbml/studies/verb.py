@@ -18,8 +18,8 @@ from rotogbml.studies.pool import check_workers, create_pool
 from rotogbml.studies.published import check_there, is_published, published_plan, words
 from rotogbml.studies.render import Format, render
 from rotogbml.studies.table import StudyRow, study_rows
-from rotogbml.training.assemble import hold_out, open_sources
 from rotogbml.training.progress import clock
+from rotogbml.training.sources import hold_out, open_sources
 
 RUNS = Path("runs/study")
 """Where studies are kept if the user names no place."""

@@ -16,7 +16,7 @@ from rotogbml.errors import UsageError
 from rotogbml.protocols import Part, Protocol, ReadingsConfig, create_protocol
 from rotogbml.protocols.datasets import SPLIT_OF, find
 from rotogbml.sources.packed import PackedSource
-from rotogbml.training.assemble import open_sources
+from rotogbml.training.sources import open_sources
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any, Literal
 from rotogbml import learner_presets, presets
 from rotogbml.config import HomogenizerConfig, ReweightConfig, RotateConfig, RunConfig
 from rotogbml.errors import UsageError, did_you_mean
-from rotogbml.training.assemble import GLYPHS
 from rotogbml.training.compared import of_method, trains
+from rotogbml.training.sources import GLYPHS
 
 DEFAULT_STEPS = 10_000
 _LARGEST_RATE = 1e30

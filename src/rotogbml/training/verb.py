@@ -22,12 +22,12 @@ from rotogbml.config import (
 from rotogbml.encoders import give_encoder
 from rotogbml.errors import UsageError
 from rotogbml.protocols import ReadingsConfig, Suite
-from rotogbml.training.assemble import default_holdout
 from rotogbml.training.crew import Crew
 from rotogbml.training.place import beside, find, on_this_machine
 from rotogbml.training.protocol import apply
 from rotogbml.training.resolve import resolve
 from rotogbml.training.run import RunFolder
+from rotogbml.training.sources import default_holdout
 from rotogbml.training.work import Job, TrainReport, carry_out
 
 
