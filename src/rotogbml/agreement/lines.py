@@ -14,6 +14,7 @@ from rich.table import Table
 
 from rotogbml.agreement import weights
 from rotogbml.agreement.products import Products, jackknife
+from rotogbml.numbers import decimal, signed
 
 Value = tuple[float, float]
 """A number and the half width of its 95 % interval."""
@@ -162,7 +163,7 @@ def _above_noise(signal: Value) -> bool:
 
 
 def _share(value: Value) -> str:
-    return f"{100 * value[0]:.1f} ± {100 * value[1]:.1f} %".replace("-", "−")
+    return f"{decimal(100 * value[0], 1)} ± {100 * value[1]:.1f} %"
 
 
 def _tasks(signal: float) -> str:
@@ -171,10 +172,10 @@ def _tasks(signal: float) -> str:
 
 
 def _signed(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:+.3f}".replace("-", "−")
+    return "–" if math.isnan(value) else signed(value, 3)
 
 
 def _both(value: Value) -> str:
     if not (math.isfinite(value[0]) and math.isfinite(value[1])):
         return "–"  # noise leaves nothing of a mean, with or without some block
-    return f"{value[0]:+.2f} ± {value[1]:.2f}".replace("-", "−")
+    return f"{signed(value[0], 2)} ± {value[1]:.2f}"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,6 +23,7 @@ from rotogbml.evaluation.seen import Seen, honest_split
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.learners import Learner
 from rotogbml.memory import keep_freed_memory
+from rotogbml.numbers import defined
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.draws import create_sampler
 from rotogbml.training.sources import open_sources, training_sources
@@ -94,7 +94,7 @@ def gradients(
         folder = Path(run) / "gradients"
         make_folder(folder)
         path = folder / f"{checkpoint}.json"
-        write_atomic(path, json.dumps(_defined(asdict(report)), indent=1, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(defined(asdict(report)), indent=1, ensure_ascii=False) + "\n")
         show(report)
         print(f"written: {path}")
         reports.append(report)
@@ -140,15 +140,6 @@ def _progress(total: int, run: str) -> Generator[Callable[[], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
         yield lambda: bar.advance(task)
-
-
-def _defined(tree: Any) -> Any:
-    """Return a tree for JSON, which knows no NaN: null in its place."""
-    if isinstance(tree, dict):
-        return {key: _defined(each) for key, each in tree.items()}
-    if isinstance(tree, list | tuple):
-        return [_defined(each) for each in tree]
-    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def _command(run: str, given: dict[str, list[str] | str | None]) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from rotogbml.comparison.roster import BLOCKS, entry_of
 from rotogbml.comparison.rows import CompareRow
+from rotogbml.numbers import signed
 from rotogbml.reports import svg
-from rotogbml.reports.figures import MARKS, Plot, Series, Style, lines, signed, styles
+from rotogbml.reports.figures import MARKS, Plot, Series, Style, lines, styles
 
 _STYLE = {block: Style(hue=i, mark=i) for i, block in enumerate(BLOCKS)}
 

@@ -23,6 +23,7 @@ from rotogbml.evaluation.methods import Adapted, Spec, check_head, load
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
 from rotogbml.files import write_atomic
+from rotogbml.numbers import signed
 from rotogbml.seeds import derive
 from rotogbml.training.sources import open_sources
 from rotogbml.training.validation import mean_ci95
@@ -247,7 +248,7 @@ def _sentence(share: Share) -> str:
     )
     if share.gain is None or share.gain_ci95 is None:
         return said
-    return f"{said}; {100 * share.gain:+.1f} ± {100 * share.gain_ci95:.1f} to the first run".replace("-", "−")
+    return f"{said}; {signed(100 * share.gain, 1)} ± {100 * share.gain_ci95:.1f} to the first run"
 
 
 def _page(explanation: Explanation, strips: list[dict[str, Any]], names: list[str]) -> str:

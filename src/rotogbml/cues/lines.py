@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from rich.table import Table
 from rotogbml.cues.images import DISTORTIONS
 from rotogbml.cues.share import shape_share
 from rotogbml.evaluation.results import stratified
+from rotogbml.numbers import decimal, signed
 
 Values = dict[tuple[str, str], list[np.ndarray]]
 """One array [episodes] a target, by what was measured and the run."""
@@ -105,12 +107,10 @@ def show(report: ShapeReport) -> None:
     for line in report.lines:
         cells = [_percent(*line.values[m]) for m in methods]
         table.add_row(
-            line.measure, line.severity, *cells, *(_percent(*line.differences[m], signed=True) for m in methods[1:])
+            line.measure, line.severity, *cells, *(_percent(*line.differences[m], signed) for m in methods[1:])
         )
     console.print(table)
 
 
-def _percent(mean: float, half: float, signed: bool = False) -> str:
-    if not math.isfinite(mean):
-        return "–"
-    return f"{100 * mean:{'+' if signed else ''}.1f} ± {100 * half:.1f}".replace("-", "−")
+def _percent(mean: float, half: float, said: Callable[[float, int], str] = decimal) -> str:
+    return f"{said(100 * mean, 1)} ± {100 * half:.1f}" if math.isfinite(mean) else "–"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
+
+from rotogbml.numbers import defined, signed
 
 Row = Mapping[str, Any]
 T = TypeVar("T", bound=Row)
@@ -95,7 +96,7 @@ def best(rows: Sequence[Row]) -> set[int]:
     """Return the indices of the rows with the best mean of their target and task; equal as printed is equal."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for index, row in enumerate(rows):
-        if _number(row.get("mean")) is not None:
+        if defined(row.get("mean")) is not None:
             task = tuple(str(row.get(name)) for name in ("target", "split", "n_way", "k_shot", "n_query"))
             groups.setdefault(task, []).append(index)
     chosen: set[int] = set()
@@ -124,7 +125,7 @@ def verdict(pair: Row) -> str:
 
 def percent(mean: float | None, ci95: float | None) -> str:
     """Return ``'78.00 ± 1.10'`` for the fractions 0.78 and 0.011."""
-    return f"{_points(mean)} ± {_points(ci95)}" if _number(mean) is not None else NOTHING
+    return f"{_points(mean)} ± {_points(ci95)}" if defined(mean) is not None else NOTHING
 
 
 def is_mean(row: Row) -> bool:
@@ -140,27 +141,20 @@ def shorten(sources: Sequence[str], names: int = 2) -> str:
     return head if len(sources) <= names else f"{head} +{len(sources) - names}"
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else value
-
-
 def _interval(pair: Row) -> tuple[float | None, float | None]:
-    middle, half = _number(pair.get("difference")), _number(pair.get("ci95"))
+    middle, half = defined(pair.get("difference")), defined(pair.get("ci95"))
     return (None, None) if middle is None or half is None else (middle - half, middle + half)
 
 
 def _points(fraction: float | None) -> str:
-    number = _number(fraction)
+    number = defined(fraction)
     return NOTHING if number is None else f"{100 * number:.2f}"
 
 
 def signed_percent(fraction: float | None) -> str:
     """Return a fraction as points with their sign, by the true minus; what rounds to zero has none."""
-    number = _number(fraction)
-    if number is None:
-        return NOTHING
-    text = f"{abs(100 * number):.2f}"
-    return text if text == "0.00" else ("−" if number < 0 else "+") + text
+    number = defined(fraction)
+    return NOTHING if number is None else signed(100 * number, 2)
 
 
 def _queries(row: Row) -> str:

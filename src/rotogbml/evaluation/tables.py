@@ -10,9 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.evaluation.cells import (
@@ -29,6 +28,7 @@ from rotogbml.evaluation.cells import (
 )
 from rotogbml.evaluation.further import TITLE, further
 from rotogbml.evaluation.terminal import text
+from rotogbml.numbers import defined
 
 Format = Literal["text", "markdown", "csv", "latex", "json"]
 CSV_FIELDS = (
@@ -144,7 +144,7 @@ def markdown_escape(text: str) -> str:
 
 def _csv(rows: Sequence[Row], paired: Sequence[Row]) -> str:
     """Write one rectangle: a pair is a line of kind ``difference`` with method − versus in ``mean``."""
-    lines = [{"kind": "accuracy", **_finite(dict(row)), "sources": ";".join(row.get("sources") or [])} for row in rows]
+    lines = [{"kind": "accuracy", **defined(dict(row)), "sources": ";".join(row.get("sources") or [])} for row in rows]
     lines += [
         {
             "kind": "difference",
@@ -167,13 +167,4 @@ def _csv(rows: Sequence[Row], paired: Sequence[Row]) -> str:
 
 def _json(rows: Sequence[Row], paired: Sequence[Row]) -> str:
     whole = {"rows": [dict(row) for row in rows], "paired": [dict(pair) for pair in paired]}
-    return json.dumps(_finite(whole), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: an undefined number is null."""
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return json.dumps(defined(whole), indent=2, ensure_ascii=False, allow_nan=False) + "\n"

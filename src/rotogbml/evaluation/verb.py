@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from rotogbml.evaluation.tables import Format, render
 from rotogbml.evaluation.work import LOWER, Test
 from rotogbml.files import make_folder
 from rotogbml.memory import saying_what_to_lower
+from rotogbml.numbers import defined
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.checkpoint import DamagedError
 from rotogbml.training.sources import open_sources
@@ -231,14 +231,10 @@ def _row(
         command=command,
         protocol=protocol,
         groups=test.groups,
-        ece=_finite(found.ece),
-        brier=_finite(brier),
-        brier_ci95=_finite(brier_ci95),
+        ece=defined(found.ece),
+        brier=defined(brier),
+        brier_ci95=defined(brier_ci95),
     )
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _pairs(

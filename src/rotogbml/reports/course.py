@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rotogbml.reports.figures import Plot, Series, Style, heat_map, lines, signed, styles
+from rotogbml.numbers import signed
+from rotogbml.reports.figures import Plot, Series, Style, heat_map, lines, styles
 from rotogbml.reports.record import RunRecord, unique
 from rotogbml.reports.words import look
 

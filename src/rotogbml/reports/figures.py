@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from rotogbml.numbers import signed
 from rotogbml.reports import svg
 
 POINTS = 300  # more than this no screen shows; longer runs are averaged over equal stretches
@@ -234,12 +235,6 @@ def _short(name: str, most: int = 18) -> str:
     """Leave out the middle: names of sources often begin alike."""
     half = (most - 1) // 2
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
-
-
-def signed(value: float, digits: int) -> str:
-    """Return a number with its sign, by the true minus; what rounds to zero has none."""
-    text = f"{value:+.{digits}f}".replace("-", "−")
-    return text if text.strip("+−0.") else text[1:]
 
 
 def _in_words(one: Series, percent: bool) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import math
 import os
 import pickle
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
+from rotogbml.numbers import defined
 from rotogbml.studies.plan import UNTRAINED, Budget, Cell, TestPlan
 
 OUTCOME = "outcome.json"
@@ -140,16 +140,16 @@ def _tested(work: Work) -> dict[str, Any]:
         "sources": sorted(seen.pixels),
         "correct": correct.pop(test.k_shot),
         **({"correct_at": {str(k_shot): found for k_shot, found in correct.items()}} if correct else {}),
-        "ece": {kind: _finite(each.ece) for kind, each in scores.items()},
-        "brier": {kind: _finite(float(each.brier.mean())) for kind, each in scores.items()},
+        "ece": {kind: _short(each.ece) for kind, each in scores.items()},
+        "brier": {kind: _short(float(each.brier.mean())) for kind, each in scores.items()},
         "command": ["rotogbml", "train", *work.arguments],
         "cost": {"adapt_seconds": timed.adapt_seconds, "predict_seconds": timed.predict_seconds},
     }
 
 
-def _finite(value: float) -> float | None:
-    """Return a number for JSON, which has no NaN."""
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+def _short(value: float) -> float | None:
+    """Return six digits of a number, for JSON."""
+    return defined(float(f"{value:.6g}"))
 
 
 def _correct(specs: Mapping[str, Any], scores: Mapping[Any, Any], test: Any) -> dict[str, str]:

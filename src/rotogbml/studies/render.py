@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Literal
 
 from rotogbml.evaluation.cells import NOTHING, percent
+from rotogbml.numbers import signed
 from rotogbml.studies.plan import Plan
 from rotogbml.studies.statistics import Difference
 from rotogbml.studies.table import StudyRow
@@ -94,8 +95,7 @@ def _leading(cell: str) -> float:
 def _said(difference: Difference | None) -> tuple[str, str]:
     if difference is None:
         return NOTHING, NOTHING
-    points = (f"{100 * value:+.2f}".replace("-", "−") for value in difference[:3])
-    mean, low, high = points
+    mean, low, high = (signed(100 * value, 2) for value in difference[:3])
     return mean, f"{low} to {high}"
 
 
