@@ -13,7 +13,7 @@ with the terms' error. A gradient at one γ of 0, where this is all there is, is
 here alike. So the measure is error / Σ|term|, entry by entry, never error / |Σ term|.
 
 ``sizes`` are those Σ|term|: the formulas of ``encoders/fused.py`` and ``encoders/residual.py`` (their letters) with
-every summand by its absolute value, y − μ counting as |y| + |μ| for it may be multiplied out.
+every summand by its absolute value, y − μ counting as |y| + |μ|: μ too is rounded, and it may be multiplied out.
 """
 
 from __future__ import annotations
