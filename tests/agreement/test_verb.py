@@ -33,6 +33,7 @@ def test_a_run_has_its_numbers_written_and_printed(run: Path, capsys: pytest.Cap
         assert [pair["sources"] for pair in room["pairs"]] == [["alpha", "beta"], ["alpha", "gamma"], ["beta", "gamma"]]
         assert all(of["length"] > 0 and of["signal"][0] <= 1 for of in room["sources"].values())
         assert list(room["targets"]) == ["hidden"]
+        assert list(room["targets"]["hidden"]["omega"]) == ["alpha", "beta", "gamma"]
 
 
 def test_the_same_command_finds_the_same_and_another_seed_does_not(run: Path) -> None:

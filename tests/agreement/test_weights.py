@@ -34,6 +34,9 @@ def test_the_best_weights_leave_out_who_pulls_away(drawn: Draw, keep: Keep) -> N
     found = keep(drawn(means, 64, 0.05, seed=0), 8)
     assert weights.even(found) == pytest.approx(0.5**0.5, abs=0.02)
     assert weights.best(found) == pytest.approx(1.0, abs=0.01)
+    torch.testing.assert_close(
+        weights.hindsight(found), torch.tensor([1.5, 1.5, 0.0], dtype=torch.float64), rtol=0, atol=0.05
+    )
 
 
 def test_noise_is_not_taken_for_a_gain(drawn: Draw, keep: Keep) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import shape_table, study_figures, study_tables
+from docs import agreement_table, shape_table, study_figures, study_tables
 from rotogbml.studies import plan as plans
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Plan, Rung
@@ -59,6 +59,14 @@ def test_the_table_of_photos_is_that_of_its_outcomes() -> None:
     assert shape_table.table(lines) in (DOCS / "shape.md").read_text(encoding="utf-8"), "python docs/shape_table.py"
     turned = [line | {"measures": {k: v[::-1] for k, v in line["measures"].items()}} for line in lines]
     assert shape_table.table(turned) != shape_table.table(lines)
+
+
+@pytest.mark.parametrize("room", ["encoder", "features"])
+def test_the_tables_of_noise_are_those_of_what_was_measured(room: str) -> None:
+    lines = agreement_table.read()
+    page = (DOCS / "gradients.md").read_text(encoding="utf-8")
+    assert agreement_table.table(lines, room) in page, "python docs/agreement_table.py"
+    assert agreement_table.table(lines[::-1], room) not in page
 
 
 def test_a_place_takes_the_rows_that_it_names(made: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,7 @@ def test_the_digest_is_of_all_that_decides_a_cell(tmp_path: Path) -> None:
         ({"rungs": [{"steps": 4, "minutes": 5}]}, "a budget of steps, minutes or images: give one of them"),
         ({"rungs": [{"steps": 4}, {"steps": 5}]}, "every rung but the last says how many settings it keeps"),
         ({"rungs": [{"keep": 4}]}, "a budget of steps, minutes or images: give one of them"),
+        ({"rungs": [{"images": 400}]}, "how many a step of 'plain' sees is not said"),
         ({"rungs": [{"steps": 4, "seeds": [7]}]}, "a rung names '7'"),
         ({"rungs": [{"steps": 4, "targets": ["gamma"]}]}, "a rung names 'gamma'"),
         ({"test": {"episodes": 1}}, "test.episodes is 1: an interval needs at least 2"),

@@ -51,6 +51,8 @@ class OfTarget:
     """The same under the best ω ≥ 0 in hindsight, judged on other tasks than it was chosen on."""
     gain: Value
     """``best`` − ``even``, on the same tasks."""
+    omega: dict[str, float]
+    """The best ω of all tasks, of mean 1; all 0 where every source pulls away."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def room_of(products: Products, names: list[str], training: int) -> Room:
             jackknife(weights.even, beside),
             jackknife(weights.best, beside),
             jackknife(lambda of: weights.best(of) - weights.even(of), beside),
+            dict(zip(names, weights.hindsight(beside).tolist(), strict=False)),
         )
 
     return Room(
@@ -147,6 +150,9 @@ def show(report: AgreementReport) -> None:
             for target, of in room.targets.items():
                 table.add_row(target, _both(of.even), _both(of.best), _both(of.gain))
             console.print(table)
+            for target, of in room.targets.items():
+                said = ", ".join(f"{source} {value:.2f}" for source, value in of.omega.items())
+                console.print(f"the best ω for {target}: {said}", soft_wrap=True)
 
 
 def _table(first: str, *columns: str) -> Table:

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from rotogbml.agreement.products import Products
 
-_SWEEPS = 2000
-
 
 def nearest(G: Tensor, c: Tensor) -> Tensor:
-    """Return ω ≥ 0 that minimises ωᵀGω − 2cᵀω, [S]: coordinate by coordinate, each at its best against the others.
+    """Return ω ≥ 0 that minimises ωᵀGω − 2cᵀω, [S]: an active set, solved whole (Lawson and Hanson 1974, ch. 23).
 
     Args:
         G: symmetric, [S, S]; what noise made of it is put back to no negative eigenvalue.
@@ -28,14 +26,25 @@ def nearest(G: Tensor, c: Tensor) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(G)
     G = (vectors * values.clamp(min=1e-6 * float(values.abs().max()))) @ vectors.T
-    omega = torch.zeros_like(c)
-    for _ in range(_SWEEPS):
-        before = omega.clone()
-        for s in range(len(c)):
-            others = G[s] @ omega - G[s, s] * omega[s]
-            omega[s] = ((c[s] - others) / G[s, s]).clamp(min=0)
-        if torch.allclose(before, omega, rtol=1e-10, atol=0):
+    omega, free = torch.zeros_like(c), torch.zeros(len(c), dtype=torch.bool)
+    tiny = 1e-12 * float(c.abs().max())
+    for _ in range(3 * len(c)):  # a set never comes back; rounding alone could make it seem to
+        downhill = torch.where(free, -torch.inf, c - G @ omega)
+        if not float(downhill.max()) > tiny:
             break
+        free[downhill.argmax()] = True
+        while True:
+            solved = torch.zeros_like(c)
+            solved[free] = torch.linalg.solve(G[free][:, free], c[free])
+            below = free & (solved <= 0)
+            if not bool(below.any()):
+                break
+            # As far as the first one that would become negative; it leaves the set.
+            reach = torch.where(below, omega / (omega - solved), torch.inf)
+            omega = omega + reach.min() * (solved - omega)
+            free &= reach > reach.min()
+            omega[~free] = 0.0
+        omega = solved
     return omega
 
 
@@ -52,12 +61,19 @@ def even(products: Products) -> float:
     return toward(products, torch.ones(len(products.energy) - 1, dtype=torch.float64))
 
 
+def hindsight(products: Products) -> Tensor:
+    """Return the best weights of the other sources for the last one, of mean 1, [S]; all 0 where none pulls its way."""
+    means = products.means()
+    omega = nearest(means[:-1, :-1], means[:-1, -1])
+    total = float(omega.sum())
+    return omega * (len(omega) / total) if total > 0 else omega
+
+
 def best(products: Products) -> float:
     """Return the cosine under the best weights: chosen on every other block, judged on the rest, and the other way."""
     halves = [products.of(range(first, products.blocks, 2)) for first in (0, 1)]
     found = []
     for chooses, judges in (halves, halves[::-1]):
-        means = chooses.means()
-        omega = nearest(means[:-1, :-1], means[:-1, -1])
+        omega = hindsight(chooses)
         found.append(toward(judges, omega) if float(omega.sum()) > 0 else 0.0)
     return sum(found) / 2

@@ -34,8 +34,9 @@ ReLU and max-pool have no second derivative of their own. A third derivative is 
 ``_COMPILED``). Else torch's operators do them: over a large map some images at a time, which stay in cache from the
 dense part to the sparse one. On small maps (``_LARGE``) calls cost more than passes do: z and the first derivative then
 come from stock's own kernels, called without autograd between them, and are stock's to the bit; the second derivative
-is the one above, which is where nearly all of stock's time goes. All else equals stock to rounding (float64: 1e-12).
-Where two values of y differ by less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
+is the one above, which is where nearly all of stock's time goes. All else equals stock to rounding:
+1e-14 in float64, relative to the terms that are summed (``benchmarks/rounding.py``). Where two values of y differ by
+less than the rounding of γ x̂ + β, stock sees a tie and the pooled y does not.
 
 ``ROTOGBML_FUSED=0`` in the environment turns all of this off, ``ROTOGBML_NATIVE=0`` what is compiled.
 """

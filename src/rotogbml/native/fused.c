@@ -61,6 +61,26 @@ void NAME(sums)(const REAL *restrict d, const REAL *restrict x, const REAL *rest
     }
 }
 
+/* Near each channel's mean: that of some of n rows [c], evenly spread. Var = E d^2 - (E d)^2 of d = y - centre loses a
+ * factor 1 + (mean - centre)^2 / Var. One row may be sqrt(n) deviations off the mean; of SPREAD rows the mean is off by
+ * sqrt(n / SPREAD) at the very most. SPREAD is prime, lest all of them stand in one column of an image. */
+#ifndef SPREAD
+#define SPREAD 61
+#endif
+void NAME(centre)(const REAL *restrict y, ptrdiff_t n, ptrdiff_t c, REAL *restrict out)
+{
+    const ptrdiff_t rows = n < SPREAD ? n : SPREAD;
+    for (ptrdiff_t first = 0; first < c; first += LANES) {
+        const ptrdiff_t lanes = c - first < LANES ? c - first : LANES;
+        REAL s[LANES] = {0};
+        for (ptrdiff_t i = 0; i < rows; i++)
+            for (ptrdiff_t k = 0; k < lanes; k++)
+                s[k] += y[i * n / rows * c + first + k];
+        for (ptrdiff_t k = 0; k < lanes; k++)
+            out[first + k] = s[k] / (REAL)rows;
+    }
+}
+
 static void NAME(row_moments)(const REAL *restrict y, const REAL *restrict centre, ptrdiff_t w, ptrdiff_t c,
                               double *restrict plain, double *restrict square)
 {

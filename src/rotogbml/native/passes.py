@@ -24,6 +24,7 @@ _P, _N = ctypes.c_void_p, ctypes.c_ssize_t
 
 _ARGUMENTS: dict[str, list[Any]] = {
     "sums": [_P, _P, _P, _N, _N, _N, _N, _P],
+    "centre": [_P, _N, _N, _P],
     "pool": [_P, _P, _P, _N, _N, _N, _N, _N, _P, _P, _P],
     "winners": [_P, _P, _N, _N, _N, _N, _P],
     "dense_and_winners": [_P, _P, _P, _P, _P, _P, _P, _N, _N, _N, _N, _N, _P],
@@ -54,7 +55,8 @@ def pool(rows: Tensor, sign: Tensor, given: int) -> tuple[Tensor, Tensor, Tensor
     best = rows.new_empty(b, h // 2, w // 2, c)
     where = torch.empty(best.shape, dtype=torch.uint8)
     moments = torch.empty(given, 2, c, dtype=torch.float64)
-    centre = rows[0, 0, 0]  # any value near the mean: squares of what is left do not cancel
+    centre = rows.new_empty(c)  # near the mean: squares of what is left do not cancel
+    _function("centre", rows)(rows.data_ptr(), given * h * w, c, centre.data_ptr())
     call = _function("pool", rows)
 
     def some(first: int, last: int) -> None:

@@ -85,6 +85,7 @@ def check(plan: Plan) -> None:
             raise UsageError(f"no setting '{named}'{did_you_mean(named, plan.settings)}: there are {known}")
     if any([rung.steps, rung.minutes, rung.images].count(None) != 2 for rung in plan.rungs):
         raise UsageError("a rung has a budget of steps, minutes or images: give one of them")
+    _check_images(plan)
     _check_starts(plan)
     amounts, units = zip(*(rung.budget for rung in plan.rungs), strict=True)
     if list(amounts) != sorted(set(amounts)) or amounts[0] <= 0 or len(set(units)) > 1:
@@ -116,6 +117,15 @@ def check(plan: Plan) -> None:
         raise UsageError(
             "two cells would share a folder: two names differ in no letter, or a target, seed or k_shot stands there "
             "twice"
+        )
+
+
+def _check_images(plan: Plan) -> None:
+    unsaid = [name for name in plan.settings if name not in plan.images]
+    if unsaid and any(rung.budget.unit == "images" for rung in plan.rungs):
+        raise UsageError(
+            f"the budget is of images, and how many a step of '{unsaid[0]}' sees is not said: give images: "
+            f"{{{unsaid[0]}: [a, b]}} for a + b·k_shot"
         )
 
 
