@@ -13,13 +13,17 @@ import sys
 from argparse import HelpFormatter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rotogbml._version import __version__
 from rotogbml.complaints import plain
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
 
 
 @dataclass(frozen=True)
@@ -145,11 +149,13 @@ def _run(arguments: list[str]) -> int:
         print(f"rotogbml {__version__}")
         return 0
     name, rest = _verb(arguments)
-    verb = VERBS[name]
-    module, function = verb.where.split(":")
-    call = getattr(importlib.import_module(module), function)
-    call(**_parse(name, verb, call, rest))
+    _function(name)(**read(name, rest))
     return 0
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, function = VERBS[name].where.split(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _verb(arguments: list[str]) -> tuple[str, list[str]]:
@@ -180,16 +186,51 @@ def _overview(only: set[str] | None = None) -> str:
     )
 
 
-def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]) -> dict[str, Any]:
-    """Return the function's keyword arguments.
+def read(name: str, arguments: list[str]) -> dict[str, Any]:
+    """Return the keyword arguments that words on the command line give a verb's function.
+
+    Args:
+        name: the verb's.
+        arguments: what follows it.
 
     Raises:
         UsageError: an option is unknown or its value cannot be read.
     """
+    from rotogbml import options
+
+    verb, call = VERBS[name], _function(name)
+    parser = _parser(name, call)
+    typed = _sugar(arguments, _NAMED if verb.config else ())
+    files = _values(typed, "--config") if verb.config else []
+    try:
+        parsed = parser.instantiate(parser.parse_args(typed))
+    except UsageError as error:
+        known = [action.dest for action in parser._actions] + (options.names() if verb.config else [])
+        raise UsageError(plain(str(error), parser.prog, known, files)) from None
+    except (OSError, UnicodeDecodeError) as error:
+        said = f"{' '.join(files)} " if files else ""
+        raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error
+    given = {name: _values(typed, f"--{name}") for name in ("preset", "shift", "learner.name")}
+    options.refuse_another_preset(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
+    given = {name: _values(typed, f"--{name}") for name in options.OF_PROTOCOL}
+    options.refuse_another_protocol(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
+    parameters = inspect.signature(call).parameters
+    if "insist" in parameters:
+        parsed["insist"] = options.typed_names(typed, list(map(Path, files)))
+    for key in set(verb.several) & parameters.keys():
+        if "list[int]" in str(parameters[key].annotation) and parsed[key] is not None:
+            parsed[key] = _numbers(key, parsed[key])
+    return {key: parsed[key] for key in parameters}
+
+
+@cache
+def _parser(name: str, call: Callable[..., Any]) -> ArgumentParser:
+    """Return the parser of a verb's options; a study reads with it again and again."""
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     from rotogbml import options
 
+    verb = VERBS[name]
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
     class Parser(ArgumentParser):
@@ -231,27 +272,7 @@ def _parse(name: str, verb: Verb, call: Callable[..., Any], arguments: list[str]
     for action in parser._actions:
         chosen = options.chosen_by_preset(action.dest)
         action.help = f"{action.help} ({chosen})" if chosen else action.help
-    typed = _sugar(arguments, _NAMED if verb.config else ())
-    files = _values(typed, "--config") if verb.config else []
-    try:
-        parsed = parser.instantiate(parser.parse_args(typed))
-    except UsageError as error:
-        known = [action.dest for action in parser._actions] + (options.names() if verb.config else [])
-        raise UsageError(plain(str(error), parser.prog, known, files)) from None
-    except (OSError, UnicodeDecodeError) as error:
-        said = f"{' '.join(files)} " if files else ""
-        raise UsageError(f"option 'config': {said}cannot be read ({error}): give a run's config.yaml") from error
-    given = {name: _values(typed, f"--{name}") for name in ("preset", "shift", "learner.name")}
-    options.refuse_another_preset(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
-    given = {name: _values(typed, f"--{name}") for name in options.OF_PROTOCOL}
-    options.refuse_another_protocol(list(map(Path, files)), {name: last[-1] for name, last in given.items() if last})
-    if "insist" in by_hand:
-        parsed["insist"] = options.typed_names(typed, list(map(Path, files)))
-    parameters = inspect.signature(call).parameters
-    for key in set(verb.several) & parameters.keys():
-        if "list[int]" in str(parameters[key].annotation) and parsed[key] is not None:
-            parsed[key] = _numbers(key, parsed[key])
-    return {key: parsed[key] for key in parameters}
+    return parser
 
 
 def _numbers(key: str, given: Sequence[str]) -> list[int]:

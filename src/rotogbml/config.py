@@ -20,6 +20,12 @@ def names(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> l
     return [os.fspath(given)] if isinstance(given, str | os.PathLike) else [os.fspath(name) for name in given]
 
 
+def changed(config: Any, name: str, value: Any) -> Any:
+    """Return a configuration with one option changed, by its dotted name."""
+    first, _, rest = name.partition(".")
+    return replace(config, **{first: changed(getattr(config, first), rest, value) if rest else value})
+
+
 Slots = Literal["source", "position", "minibatch"]
 Combine = Literal[
     "mean",

@@ -159,11 +159,14 @@ def test_a_start_that_fails_takes_its_rows_with_it(
         (["--methods", "protonet"], "one of --minutes, --steps and --images is needed"),
         (["--steps", "1", "--workers", "0"], "workers is 0"),
         (["--steps", "1", "--methods", "finetune", "--start", "nowhere.pt"], "nowhere.pt: give a run folder"),
-        (["--steps", "2", "--methods", "protonet", "--n_query", "200"], "does not go with target cars"),
+        (
+            ["--steps", "2", "--methods", "protonet", "--n_query", "200"],
+            "2 of 2 settings cannot be carried out: protonet, rotogbml-maml: ",
+        ),
         (["--steps", "1", "--methods", "baseline", "--options", '{"learner.lam": 1}'], "learner.lam"),
         (
             ["--steps", "1", "--methods", "protonet", "--options", '{"episodes.k_shot": 1, "episodes.n_way": 12}'],
-            "protonet does not go with target cars",
+            "2 of 2 settings cannot be carried out: protonet, rotogbml-maml: ",
         ),
     ],
 )
@@ -174,6 +177,32 @@ def test_what_cannot_be_is_said_before_anything_trains(
     assert main([*STRONG, "--sources", str(stand_ins), "--out", str(out), *more]) == 2
     assert said in capsys.readouterr().err
     assert not (out / "cells").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "said"),
+    [
+        ({"encoder.width": 8}, [], "holds another run (encoder.width is 4 there, 8 here)"),
+        ({}, ["--methods", "protonet", "--steps", "1"], "is at step 2 already, --steps 1 is less"),
+    ],
+)
+def test_other_options_and_a_shorter_budget_want_another_place(
+    whole: tuple[list[str], Path],
+    tiny: list[str],
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, int],
+    more: list[str],
+    said: str,
+) -> None:
+    command, out = whole
+    more = [*more, "--options", json.dumps(json.loads(tiny[-1]) | options)]
+    before = {name: (out / name).read_text() for name in ("plan.yaml", FILE)}
+    assert main([*command, "--out", str(out), *more]) == 2
+    printed = capsys.readouterr().err
+    assert f"trainings cannot go on as they began in {out}: " in printed
+    assert said in printed
+    assert "choose another --out" in printed
+    assert before == {name: (out / name).read_text() for name in before}
 
 
 def test_nothing_is_said_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from rotogbml import learner_presets, method_presets
-from rotogbml.comparison.check import check_cells
 from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.roster import BLOCKS, ENTRIES, STARTS, chosen
 from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.carrying import carry_out
 from rotogbml.studies.cell import OUTCOME, Work
+from rotogbml.studies.check import check_cells
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Budget, Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
@@ -45,7 +45,9 @@ def test_every_learner_and_method_has_a_row() -> None:
         assert not entry.start or not (ENTRIES | STARTS)[entry.start].start
 
 
-def test_all_goes_with_strong_and_can_be_built(planned: Callable[..., tuple[Plan, list[str]]], stand_ins: Path) -> None:
+def test_all_goes_with_strong_and_can_be_built(
+    planned: Callable[..., tuple[Plan, list[str]]], stand_ins: Path, tmp_path: Path
+) -> None:
     plan, left_out = planned(targets=("eurosat",))
     assert left_out == []
     assert set(plan.settings) == ENTRIES.keys() | STARTS.keys()
@@ -55,7 +57,7 @@ def test_all_goes_with_strong_and_can_be_built(planned: Callable[..., tuple[Plan
     assert {plan.settings[name]["method.source"] for name in single} == {"imagenet"}
     assert {"protonet-single", "relationnet-ata-single", "mtl-single"} <= single
     one_of_each = [cell for cell in plan.cells(plan.rungs[0]) if cell.seed == 0]
-    check_cells(plan, one_of_each, [str(stand_ins)])
+    check_cells(plan, [(cell, plan.rungs[0].budget) for cell in one_of_each], [str(stand_ins)], tmp_path, "")
 
 
 def test_one_training_source_leaves_out_what_needs_several(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
@@ -221,7 +223,7 @@ def test_names_and_groups() -> None:
         ({"single_source": "cars"}, "single_source: 'cars' is not trained on for every target"),
         ({"single_source": "eurosat"}, "single_source: 'eurosat' is not trained on for every target"),
         ({"k_shot": (1, 1)}, "a target, seed or k_shot stands there twice"),
-        ({"options": {"encodr.width": 4}}, r"no option 'encodr.width' \(did you mean 'encoder'\?\)"),
+        ({"options": {"encodr.width": 4}}, r"unknown option 'encodr.width' \(did you mean 'encoder.width'\?\)"),
         ({"protocol": "", "suite": "paper", "targets": ()}, "no --targets"),
         ({"protocol": "", "suite": "paper", "targets": ("cras",)}, "did you mean 'cars'"),
         ({"protocol": "", "suite": "core", "targets": ("cars",)}, "suite core belongs to a protocol"),

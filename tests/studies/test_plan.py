@@ -11,6 +11,8 @@ import yaml
 
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import SPELT
+from rotogbml.studies.cell import Work
+from rotogbml.studies.check import configuration
 from rotogbml.studies.plan import Budget, Cell, Rung
 from rotogbml.studies.plan_file import read_plan, shipped
 from rotogbml.studies.plan_file import written as dumped
@@ -125,6 +127,9 @@ def test_every_shipped_plan_is_of_options_that_train_takes(
                 "1",
             ]
             assert cli.main(said) == 0, cell
+            # What is refused before a study begins is what it would be.
+            work = Work.of(plan, cell, Budget(10, "steps"), tmp_path, [str(pack)])
+            assert configuration(plan, work) == seen[-1]
     assert len(seen) == len(asked)
     assert all(config.outer.average for config in seen) or "averaged" not in plan.test.checkpoints
     # No two settings are the same run.

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import yaml
 
 from rotogbml.children import environment, python
 from rotogbml.cli import main
-from rotogbml.studies.halving import accuracy, survivors
+from rotogbml.studies.halving import accuracy, ahead, survivors
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan_file import read_plan
 
@@ -171,20 +172,75 @@ def test_other_words_make_another_study(
     assert "1 outcomes" in capsys.readouterr().out
     assert len((out / FILE).read_text().splitlines()) == 2
     assert "10 episodes a training" in table(capsys, plan, out, "text")
+    kept = (out / "plan.yaml").read_text()
+    tree["options"]["encoder.width"] = 8
+    Path(plan).write_text(yaml.safe_dump(tree))
+    assert main(said) == 2
+    words = capsys.readouterr().err
+    assert f"1 trainings cannot go on as they began in {out}: " in words
+    assert "holds another run (encoder.width is 4 there, 8 here): choose another --out" in words
+    assert (out / "plan.yaml").read_text() == kept
 
 
 def test_cells_that_fail_are_named_and_the_others_are_done(
     pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tree = yaml.safe_load(Path(plan).read_text())
-    tree["settings"]["bad"] = {"learner.inner_lr": -1}
+    tree["settings"]["bad"] = {"isi": "off"}
     Path(plan).write_text(yaml.safe_dump(tree))
     out = tmp_path / "study"
+    place = out / "cells/maml/bad/alpha-1shot-seed0"
+    place.mkdir(parents=True)
+    (place / "run").write_text("in the way")
     assert main(["study", plan, "--sources", str(pack), "--out", str(out)]) == 1
     printed = capsys.readouterr()
     assert "FAILED maml/bad/alpha-1shot-seed0: its process ended with 2: rotogbml: " in printed.out
-    assert "inner_lr" in printed.err
+    assert "is a file: choose another --out" in printed.err
     assert [json.loads(line)["setting"] for line in (out / FILE).read_text().splitlines()] == ["plain"]
+
+
+def test_all_settings_that_cannot_be_are_named_before_any_is_trained(
+    pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchjd.aggregation", None)  # as if it were not installed
+    settings = {
+        "plain": TREE["settings"]["plain"],
+        "slow": {"learner.inner_lr": -1},
+        "rival": {"homogenizer.combine": "pcgrad"},
+        "steps": {"encoder.norm": "per-step"},
+        "misspelt": {"lerner.inner_lr": 0.1},
+    }
+    rungs = [{"steps": 1, "keep": 1}, {"steps": 2}]
+    learners = {"maml": {}, "anil": {"learner.name": "anil"}, "falling": {"outer.schedule": "cosine"}}
+    write(Path(plan), settings=settings, rungs=rungs, learners=learners, targets=["alpha", "beta"])
+    out = tmp_path / "study"
+    assert main(["study", plan, "--sources", str(pack), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "nothing is begun. 5 of 5 settings cannot be carried out: " in said
+    assert "slow (learner maml, anil): inner_lr is -1" in said
+    assert "rival (learner maml, anil): homogenizer.combine=pcgrad needs torchjd, which is not here" in said
+    assert "pip install 'rotogbml[rivals]'" in said
+    assert "steps (learner anil): norm per-step" in said
+    assert "misspelt: unknown option 'lerner.inner_lr' (did you mean 'learner.inner_lr'?)" in said
+    assert "plain, slow, rival, steps (learner falling): its steps anneal" in said
+    assert "a run of 1 steps cannot go on to 2 steps: give the plan one rung" in said
+    assert "Mend that, or leave it out of the plan" in said
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_cells_ahead_are_of_those_who_go_on(halved: tuple[str, Path], tmp_path: Path) -> None:
+    plan, out = halved
+    declared = read_plan(plan)
+    first, second = declared.rungs
+    every = [(cell, rung.budget) for rung in (first, second) for cell in declared.cells(rung)]
+    assert list(ahead(Ledger(declared, tmp_path / "none.jsonl"))) == every
+    assert not list(ahead(Ledger(declared, out / FILE)))
+    lines = [line for line in (out / FILE).read_text().splitlines() if json.loads(line)["steps"] == 2]
+    (tmp_path / FILE).write_text("\n".join(lines) + "\n")
+    ledger = Ledger(declared, tmp_path / FILE)
+    left, kept = list(ahead(ledger)), survivors(ledger, tuple(TREE["settings"]), 0)
+    assert left == [(cell, second.budget) for cell in declared.cells(second, kept)]
+    assert len(left) < len(TREE["settings"])
 
 
 def test_no_time_begins_no_cell(pack: Path, plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

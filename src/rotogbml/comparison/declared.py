@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from rotogbml import method_presets
-from rotogbml.comparison.check import configuration, images_of, trained_on
 from rotogbml.comparison.roster import ENTRIES, STARTS, Entry, chosen, does_not_go, entry_of
+from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.protocols.datasets import Suite, dataset_named, find
 from rotogbml.sources.packed import PackedSource
+from rotogbml.studies.cell import Work
+from rotogbml.studies.check import configuration
 from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan
 from rotogbml.studies.plan_file import check
 from rotogbml.studies.published import published_plan
+from rotogbml.training.compared import trains
 from rotogbml.training.sources import hold_out
 
 LEARNER = "all"
@@ -61,7 +66,8 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
     plan = _frame(asked, found)
     first = Cell(0, plan.targets[0], plan.k_shot[0], LEARNER, asked.ours)
     ours = replace(plan, settings={asked.ours: ENTRIES[asked.ours].options}, against=asked.ours)
-    pools = [trained_on(configuration(ours, replace(first, target=target), sources), found) for target in plan.targets]
+    firsts = [configuration(ours, _work(ours, replace(first, target=target), sources)) for target in plan.targets]
+    pools = [trained_on(config, found) for config in firsts]
     always = [name for name in pools[0] if all(name in pool for pool in pools)]
     alone = _single(asked, always)
     where = f"protocol {asked.protocol}" if asked.protocol else "the comparison"
@@ -90,10 +96,34 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
         hidden=tuple(name for name in order if name in hidden),
         pixels=tuple(name for name in order if every[name].pixels),
     )
-    configs = {name: configuration(plan, replace(first, setting=name), sources) for name in order}
-    plan = replace(plan, images={name: images_of(config) for name, config in configs.items()})
+    images = {}
+    for name in order:
+        with contextlib.suppress(UsageError):  # it is said before anything trains, of all rows at once
+            images[name] = images_of(configuration(plan, _work(plan, replace(first, setting=name), sources)))
+    plan = replace(plan, images=images)
     check(plan)
     return plan, left_out
+
+
+def _work(plan: Plan, cell: Cell, sources: list[str]) -> Work:
+    """Return the work on a cell that has no place yet."""
+    return Work.of(plan, cell, plan.rungs[0].budget, Path(), sources)
+
+
+def images_of(config: RunConfig) -> tuple[int, int]:
+    """Return a and b of the a + b·k_shot training images that a step sees; nothing is trained: 0 and 0."""
+    e, name = config.episodes, config.method.name
+    if not trains(config):
+        return 0, 0
+    if name in method_presets.ON_IMAGES:
+        return e.tasks_per_batch * (config.method.batch_size or 0), 0
+    tasks = e.tasks_per_batch * (2 if name in method_presets.ON_PAIRS else 1)
+    return tasks * e.n_way * e.n_query, tasks * e.n_way
+
+
+def trained_on(config: RunConfig, sources: Collection[str]) -> list[str]:
+    """Return which of the sources at hand a configuration trains on."""
+    return sorted(name for name in sources if name not in config.holdout)
 
 
 def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:

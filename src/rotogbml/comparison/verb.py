@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rotogbml.comparison.check import check_cells
 from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.render import Format, Shots, render
 from rotogbml.comparison.roster import ENTRIES, STARTS, entry_of
@@ -17,6 +16,7 @@ from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
 from rotogbml.method_presets import UNTRAINED
 from rotogbml.studies.carrying import carry_out, mean_seconds, seconds_ahead
+from rotogbml.studies.check import check_cells
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Cell, Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
@@ -127,8 +127,9 @@ def compare(
     make_folder(folder)
     with locked(folder, f"carrying out a comparison in {folder}"):
         ledger = Ledger(plan, folder / FILE)
-        lacking = ledger.lacks(plan.cells(plan.rungs[0]), plan.rungs[0].budget)
-        check_cells(plan, lacking, packs)
+        budget = plan.rungs[0].budget
+        lacking = ledger.lacks(plan.cells(plan.rungs[0]), budget)
+        check_cells(plan, [(cell, budget) for cell in lacking], packs, folder, "leave it out (--without NAME)")
         write_atomic(folder / PLAN, written(plan))
         pool = create_pool(folder, workers, stop_after, cluster, cluster_options)
         _announce(ledger, lacking, left_out, pool.workers)
@@ -138,7 +139,7 @@ def compare(
     _write(plan, tables, folder)
     if failed:
         raise RotogbmlError(f"{len(failed)} trainings failed, the first: {failed[0]}")
-    left = ledger.lacks(plan.cells(plan.rungs[0]), plan.rungs[0].budget)
+    left = ledger.lacks(plan.cells(plan.rungs[0]), budget)
     if left:
         print(f"{len(left)} trainings are left: the same command goes on")
     return [row for _, rows in tables for row in rows]

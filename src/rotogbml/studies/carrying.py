@@ -90,21 +90,7 @@ class _Rung:
         print(f"FAILED {self.failed[-1]}", flush=True)
 
     def _work(self, cell: Cell) -> Work:
-        plan, start = self.plan, self.plan.start(cell)
-        return Work(
-            cell,
-            self.budget,
-            tuple(plan.arguments(cell, self.budget)),
-            self.sources,
-            self._place(cell),
-            plan.test,
-            plan.digest(cell, self.budget),
-            start=None if start is None else self._place(start) / "run",
-            pixels=cell.setting in plan.pixels,
-        )
-
-    def _place(self, cell: Cell) -> Path:
-        return (self.folder / "cells" / cell.id).resolve()
+        return Work.of(self.plan, cell, self.budget, self.folder, self.sources)
 
 
 def mean_seconds(ledger: Ledger, budget: Budget) -> float:

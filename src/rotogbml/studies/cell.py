@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
 from rotogbml.numbers import defined
-from rotogbml.studies.plan import UNTRAINED, Budget, Cell, TestPlan
+from rotogbml.studies.plan import UNTRAINED, Budget, Cell, Plan, TestPlan
 
 OUTCOME = "outcome.json"
 """What a cell leaves in its folder."""
@@ -53,12 +53,32 @@ class Work:
     start: Path | None = None
     pixels: bool = False
 
+    @classmethod
+    def of(cls, plan: Plan, cell: Cell, budget: Budget, folder: Path, sources: Sequence[str]) -> Work:
+        """Return the work on a cell of a plan; ``folder`` is the study's."""
+        start = plan.start(cell)
+        return cls(
+            cell,
+            budget,
+            tuple(plan.arguments(cell, budget)),
+            tuple(sources),
+            _place(folder, cell),
+            plan.test,
+            plan.digest(cell, budget),
+            start=None if start is None else _place(folder, start) / "run",
+            pixels=cell.setting in plan.pixels,
+        )
+
     @property
     def run(self) -> Path:
         """The run's folder; of each budget its own where it begins with another run, which goes on too."""
         if self.start is None:
             return self.folder / "run"
         return self.folder / f"run-{self.budget.amount:.10g}-{self.budget.unit}"
+
+
+def _place(folder: Path, cell: Cell) -> Path:
+    return (folder / "cells" / cell.id).resolve()
 
 
 def carry_out(work: Work) -> dict[str, Any]:

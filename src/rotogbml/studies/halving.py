@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from rotogbml.studies.cell import unpacked
 from rotogbml.studies.ledger import Ledger, Outcome
-from rotogbml.studies.plan import Rung
+from rotogbml.studies.plan import Budget, Cell, Rung
 
 
 def accuracy(outcome: Outcome, checkpoint: str, k_shot: int | None = None) -> np.ndarray:
@@ -51,3 +53,12 @@ def rungs(ledger: Ledger) -> list[tuple[Rung, tuple[str, ...]]]:
         found.append((rung, settings))
         settings = survivors(ledger, settings, number)
     return found
+
+
+def ahead(ledger: Ledger) -> Iterator[tuple[Cell, Budget]]:
+    """Yield the cells that are left, with their budgets; of a budget that waits, those of all who may come to it."""
+    begun = rungs(ledger)
+    for number, rung in enumerate(ledger.plan.rungs):
+        settings = begun[min(number, len(begun) - 1)][1]
+        for cell in ledger.lacks(ledger.plan.cells(rung, settings), rung.budget):
+            yield cell, rung.budget

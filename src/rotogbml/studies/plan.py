@@ -154,27 +154,34 @@ class Plan:
 
     def arguments(self, cell: Cell, budget: Budget) -> list[str]:
         """Return what follows ``rotogbml train`` for a cell, but for sources and the run's place."""
+        own = self.own(cell, budget).items()
+        said = {name: f"{value:.10g}" if isinstance(value, float) else f"{value}" for name, value in own}
+        return [*self.chosen(cell), *(word for name, value in said.items() for word in (f"--{name}", value))]
+
+    def chosen(self, cell: Cell) -> list[str]:
+        """Return the options that were chosen for a cell, as words: the plan's, its learner's, its setting's."""
         options = {**self.options, **self.learners[cell.learner], **self.settings[cell.setting]}
-        said = [word for name, value in options.items() for word in (f"--{name}", _word(value))]
+        return [word for name, value in options.items() for word in (f"--{name}", _word(value))]
+
+    def own(self, cell: Cell, budget: Budget) -> dict[str, Any]:
+        """Return the options that make a cell of a choice, by name: its target, shots, seed and length."""
         own: dict[str, Any] = {"holdout": cell.target}
         if self.protocol:
             own = {"protocol": self.protocol, "suite": self.suite, "target": cell.target}
-        own |= {"episodes.k_shot": cell.k_shot, "seed": cell.seed}
-        own |= self._length(cell, budget)
-        return [*said, *(word for name, value in own.items() for word in (f"--{name}", str(value)))]
+        return own | {"episodes.k_shot": cell.k_shot, "seed": cell.seed} | self._length(cell, budget)
 
-    def _length(self, cell: Cell, budget: Budget) -> dict[str, str]:
+    def _length(self, cell: Cell, budget: Budget) -> dict[str, Any]:
         """Return the option that ends a cell's training: its share of the budget, at least one step."""
         amount, share = budget.amount, self.shares.get(cell.setting, 1.0)
         if budget.unit == "minutes":
-            return {"minutes": f"{amount * share:.10g}"}
+            return {"minutes": amount * share}
         if budget.unit == "images":
             amount //= max(1, self.images_of_step(cell.setting, cell.k_shot))
         if share == 1.0:
-            return {"steps": f"{max(1, amount) if budget.unit == 'images' else amount:.10g}"}
+            return {"steps": max(1, amount) if budget.unit == "images" else amount}
         # A start and what begins with it make up the whole: one rounds down, the other up.
         steps = amount * share // 1 if cell.setting in self.starts.values() else -(-amount * share // 1)
-        return {"steps": f"{max(1, steps):.10g}"}
+        return {"steps": max(1, int(steps))}
 
     def images_of_step(self, setting: str, k_shot: int) -> int:
         """Return how many training images a step of a setting sees; 0 where it is not said, or nothing is trained."""

@@ -10,7 +10,8 @@ from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
 from rotogbml.studies.carrying import carry_out, mean_seconds
-from rotogbml.studies.halving import rungs
+from rotogbml.studies.check import check_cells
+from rotogbml.studies.halving import ahead, rungs
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
@@ -91,8 +92,9 @@ def study(
     _check_targets(declared, sources)
     make_folder(folder)
     with locked(folder, f"carrying out a study in {folder}"):
-        write_atomic(folder / PLAN, written(declared))
         ledger = Ledger(declared, folder / FILE)
+        check_cells(declared, ahead(ledger), sources, folder, "leave it out of the plan")
+        write_atomic(folder / PLAN, written(declared))
         if ledger.stale:
             print(f"{ledger.stale} outcomes in {folder / FILE} are of other plans or words: kept, not counted")
         pool = create_pool(folder, workers, stop_after, cluster, cluster_options)

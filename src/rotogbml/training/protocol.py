@@ -11,7 +11,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from rotogbml.config import RunConfig
+from rotogbml.config import RunConfig, changed
 from rotogbml.errors import UsageError
 from rotogbml.protocols import Part, Protocol, ReadingsConfig, create_protocol
 from rotogbml.protocols.datasets import SPLIT_OF, find
@@ -67,7 +67,7 @@ def apply(config: RunConfig, insist: Collection[str] = ()) -> RunConfig:
     options["episodes.k_shot"] = _k_shot(c, protocol, insist)
     for name, value in options.items():
         if not _is_given(c, name, insist):
-            c = _with(c, name, value)
+            c = changed(c, name, value)
     return c
 
 
@@ -246,9 +246,3 @@ def _get(config: RunConfig, name: str) -> Any:
     for part in name.split("."):
         value = None if value is None else getattr(value, part)
     return value
-
-
-def _with(config: Any, name: str, value: Any) -> Any:
-    """Return a configuration with one option changed, by its dotted name."""
-    first, _, rest = name.partition(".")
-    return dataclasses.replace(config, **{first: _with(getattr(config, first), rest, value) if rest else value})

@@ -137,10 +137,11 @@ class RunFolder:
             UsageError: the folder holds something else, another run, or this run on other images.
             RotogbmlError: the folder cannot be written.
         """
-        packs = {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
         self._check_no_file()
         if self.config.exists():
-            self._check_same(config, packs, resume)
+            if not resume:
+                raise UsageError(f"{self.path} already holds a run and --resume false was given: choose another --out")
+            self.check_same(config, sources)
         # A kill during the very first write leaves a partial file and nothing else.
         elif self.path.exists() and any(not file.name.endswith(".partial") for file in self.path.iterdir()):
             raise UsageError(f"{self.path} holds files but no run: choose another --out, or empty it yourself")
@@ -175,7 +176,7 @@ class RunFolder:
             "size": next(iter(sources.values())).size if size is None else size,
             "classes": {name: len(source.classes_of("train")) for name, source in sorted(sources.items())},
             "sources": {name: source.digest for name, source in sorted(sources.items())},
-            "packs": packs,
+            "packs": _packs(sources),
             **_begun(config, before),
         }
         write_atomic(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -195,9 +196,13 @@ class RunFolder:
                 return {}
             raise UsageError(f"{self.record} cannot be read ({error}): put it back as it was") from error
 
-    def _check_same(self, config: RunConfig, packs: dict[str, str], resume: bool) -> None:
-        if not resume:
-            raise UsageError(f"{self.path} already holds a run and --resume false was given: choose another --out")
+    def check_same(self, config: RunConfig, sources: dict[str, PackedSource]) -> None:
+        """Check that the run that the folder holds is this one, as far as it is begun.
+
+        Raises:
+            UsageError: it is another one, or this run on other images.
+        """
+        packs = _packs(sources)
         there, here = flat(asdict(self.read_config())), flat(asdict(config))
         # Where steps anneal, another length is another run from the start.
         free = tuple(name for name in _FREE if name not in ("steps", "minutes")) if anneals(config) else _FREE
@@ -214,6 +219,10 @@ class RunFolder:
                 f"the images or classes of '{changed[0]}' are not those {self.path} was trained on: "
                 "put that pack back, or choose another --out"
             )
+
+
+def _packs(sources: dict[str, PackedSource]) -> dict[str, str]:
+    return {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
 
 
 def _begun(config: RunConfig, before: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -119,11 +119,10 @@ def train(
     """
     if isinstance(encoder, torch.nn.Module):
         encoder = EncoderConfig(name=give_encoder(encoder))
-    packs = names(sources)
     given = apply(
-        RunConfig(
-            sources=packs,
-            holdout=default_holdout(packs) if holdout is None else names(holdout),
+        as_given(
+            sources=sources,
+            holdout=holdout,
             steps=steps,
             minutes=minutes,
             seed=seed,
@@ -142,8 +141,8 @@ def train(
             suite=suite,
             readings=readings,
             allow_missing=allow_missing,
-            whole=[] if whole is None else names(whole),
-            validate_on=None if validate_on is None else names(validate_on),
+            whole=whole,
+            validate_on=validate_on,
             method=method,
         ),
         insist or (),
@@ -165,6 +164,33 @@ def train(
         )
     with on_this_machine(place), Crew("rotogbml.training.work:carry_out", job, beside(place), place.world):
         return carry_out(job, place)
+
+
+def as_given(
+    *,
+    sources: str | list[str],
+    holdout: str | list[str] | None,
+    whole: str | list[str] | None,
+    validate_on: str | list[str] | None,
+    **others: Any,
+) -> RunConfig:
+    """Return what ``train`` is given as a configuration in which nothing is chosen yet.
+
+    Args:
+        sources: as ``train`` takes them.
+        holdout: likewise.
+        whole: likewise.
+        validate_on: likewise.
+        others: the other fields of ``RunConfig``.
+    """
+    packs = names(sources)
+    return RunConfig(
+        sources=packs,
+        holdout=default_holdout(packs) if holdout is None else names(holdout),
+        whole=[] if whole is None else names(whole),
+        validate_on=None if validate_on is None else names(validate_on),
+        **others,
+    )
 
 
 LONG_STEPS, LONG_MINUTES = 300, 2.0

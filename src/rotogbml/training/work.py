@@ -146,17 +146,26 @@ def _run(parts: Parts, folder: RunFolder, job: Job, place: Place) -> TrainReport
 
 
 def _claim(parts: Parts, folder: RunFolder, resume: str, place: Place) -> None:
-    config = parts.config
+    check_length(folder, parts.config)
+    learned = [*parts.learner.network.psi().tensors(), *parts.learner.alpha.values()]
+    parameters = sum(p.numel() for p in learned)
+    processes = (place.devices, place.nodes)
+    folder.claim(parts.config, parts.sources, parameters, resume != "false", parts.device.type, processes, parts.size)
+
+
+def check_length(folder: RunFolder, config: RunConfig) -> None:
+    """Check that a run has not gone further already than it is to go.
+
+    Raises:
+        UsageError: it has.
+        RotogbmlError: its checkpoints are damaged.
+    """
     saved = checkpoint.newest(folder.checkpoints, tell=False)  # the trainer tells
     if saved is not None and config.steps is not None and config.steps < saved["step"]:
         raise UsageError(
             f"{folder.path} is at step {saved['step']} already, --steps {config.steps} is less: "
             "give more, or choose another --out"
         )
-    learned = [*parts.learner.network.psi().tensors(), *parts.learner.alpha.values()]
-    parameters = sum(p.numel() for p in learned)
-    processes = (place.devices, place.nodes)
-    folder.claim(config, parts.sources, parameters, resume != "false", parts.device.type, processes, parts.size)
 
 
 def _report(state: State, folder: RunFolder) -> TrainReport:
