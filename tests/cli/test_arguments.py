@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 
 import rotogbml
-from rotogbml.cli import VERBS, main
+from rotogbml.cli import main
 from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, ReweightConfig, RotateConfig
 from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.verbs import VERBS
 
 from .conftest import TRAIN, said_of
 

@@ -87,13 +87,13 @@ def carry_out(work: Work) -> dict[str, Any]:
     Raises:
         RotogbmlError: training or test failed; what was said is in the process's output.
     """
-    from rotogbml import cli
+    from rotogbml.cli import main
     from rotogbml.studies.cost import seconds_at, training_cost
 
     began = time.monotonic()
     said = ["train", "--sources", *work.sources, "--out", str(work.run), *work.arguments]
     said += [] if work.start is None else ["--method.start", str(work.start)]
-    code = cli.main([*said, "--threads", "1", "--devices", "1"])
+    code = main([*said, "--threads", "1", "--devices", "1"])
     if code == 130:
         raise KeyboardInterrupt
     if code:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rotogbml import cli
+from rotogbml import parsing
 from rotogbml.config import RunConfig, changed
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.evaluation.asked import asked_of, default_targets
@@ -50,7 +50,7 @@ def configuration(plan: Plan, work: Work) -> RunConfig:
 @cache
 def _read(sources: tuple[str, ...], words: tuple[str, ...]) -> dict[str, Any]:
     """Return what ``rotogbml train`` is given by words that many cells share."""
-    return cli.read("train", ["--sources", *sources, "--out", "", *words])
+    return parsing.read("train", ["--sources", *sources, "--out", "", *words])
 
 
 def check_cells(
