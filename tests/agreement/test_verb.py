@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rotogbml import gradients
-from rotogbml.agreement.measure import ROOMS
+from rotogbml.agreement.measure import ROOMS, Asked
 from rotogbml.cli import main
+from rotogbml.sources.packed import open_pack
+from rotogbml.training.run import RunFolder
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +44,27 @@ def test_the_same_command_finds_the_same_and_another_seed_does_not(run: Path) ->
     first, again, other = (gradients([str(run)], tasks=16, seed=seed)[0] for seed in (0, 0, 1))
     assert repr(first.rooms) == repr(again.rooms)
     assert first.rooms["encoder"].sources["alpha"].length != other.rooms["encoder"].sources["alpha"].length
+
+
+def test_sources_share_no_draw(run: Path, pack: Path) -> None:
+    """Of equal sizes, equal streams would draw equal rows: the i-th tasks of two sources would go together."""
+    config, found = RunFolder(run).read_config(), open_pack(pack)
+    alpha, beta = (Asked(found[name], "train").sampler(config, 0) for name in ("alpha", "beta"))
+    assert not any(np.array_equal(alpha.batch(i)[0].indices[1], beta.batch(i)[0].indices[1]) for i in range(8))
+
+
+def test_a_source_too_small_for_the_most_shots_takes_part(
+    write_pack: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in training: of a range of shots it has what it can fill."""
+    small = write_pack(tmp_path / "pack", ["small"], images=(5,) * 10)
+    write_pack(small, ["big", "large"])
+    options = ["--sources", str(small), "--encoder.width", "4", "--episodes.n_way", "2", "--episodes.n_query", "3"]
+    options += ["--episodes.k_shot", "[1, 4]", "--threads", "1", "--steps", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", *options, "--outer.validation_episodes", "2", "--isi", "off"]) == 0
+    (report,) = gradients([str(tmp_path / "run")], tasks=16)
+    assert list(report.rooms["encoder"].sources) == ["big", "large", "small"]
+    assert "2-way 1 to 4-shot, 16 tasks" in " ".join(capsys.readouterr().out.split())
 
 
 def test_it_can_be_measured_where_training_began(run: Path) -> None:
