@@ -80,7 +80,7 @@ def measure(
     """Return the products of each room: plain gradients with the run's ISI and augmentation, without ω and γ.
 
     Args:
-        learner: as the run's.
+        learner: as the run's, at that point of its training.
         psi: where the gradients are taken.
         config: the run's.
         asked: the sources, in the order of the products.
@@ -102,7 +102,7 @@ def measure(
             total: dict[str, Tensor] = {}
             for i in range(b * each, (b + 1) * each):
                 (episode,) = sampler.batch(i)
-                drop = None if isi is None else isi.draw(derive(seed, "agreement isi", one.source.name, i))
+                drop = None if isi is None else isi.draw(derive(seed, "agreement isi", one.source.name, one.split, i))
                 outcome = learner.meta_gradient(psi, learner.prepare(psi, episode, drop))
                 for room, gradient in ROOMS.items():
                     g = torch.cat([part.detach().flatten() for part in gradient(outcome)]).double()
