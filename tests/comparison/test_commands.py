@@ -165,6 +165,10 @@ def test_a_start_that_fails_takes_its_rows_with_it(
         ),
         (["--steps", "1", "--methods", "baseline", "--options", '{"learner.lam": 1}'], "learner.lam"),
         (
+            ["--images", "999", "--methods", "baseline", "--options", '{"learner.inner_lr": 0.2}'],
+            "2 of 2 settings cannot be carried out: baseline: baseline has no inner loop",
+        ),
+        (
             ["--steps", "1", "--methods", "protonet", "--options", '{"episodes.k_shot": 1, "episodes.n_way": 12}'],
             "2 of 2 settings cannot be carried out: protonet, rotogbml-maml: ",
         ),

@@ -17,6 +17,7 @@ from rotogbml.cli import main
 from rotogbml.episodes import EpisodeSampler
 from rotogbml.errors import UsageError
 from rotogbml.seeds import numpy_generator
+from rotogbml.sources import overlap as finding
 from rotogbml.sources.overlap import BYTES, PICTURE, overlap, without
 from rotogbml.sources.pack import pack as pack_images
 from rotogbml.sources.packed import open_pack, pack_digest
@@ -149,6 +150,20 @@ def test_training_without_what_is_held_out(planted: tuple[Path, Path, dict[str, 
     assert pickle.loads(pickle.dumps(kept)).left_out == kept.left_out
     assert pack_digest({"two": kept}) != pack_digest({"two": two})
     assert pack_digest({"one": without({"one": one}, [])["one"]}) == pack_digest({"one": one})
+
+
+def test_what_stands_in_both_is_looked_for_once(
+    planted: tuple[Path, Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study builds each of its cells before it begins."""
+    finding._standing.cache_clear()
+    met: list[str] = []
+    found = finding.Known.of
+    monkeypatch.setattr(finding.Known, "of", lambda source: (met.append(source.name), found(source))[1])
+    a, b, _ = planted
+    left_out = [without(open_pack(b), list(open_pack(a).values()))["two"].left_out for _ in range(3)]
+    assert sorted(met) == ["one", "two"]
+    assert left_out[0] == left_out[2]
 
 
 def test_train_says_what_it_leaves_out(tiny: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -125,9 +125,10 @@ def room_of(products: Products, names: list[str], training: int) -> Room:
 def show(report: AgreementReport) -> None:
     """Print the tables."""
     console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else 120)
+    shots = report.k_shot if isinstance(report.k_shot, int) else " to ".join(map(str, report.k_shot))
     console.print(
         f"{report.run}: {report.method}, {report.checkpoint} checkpoint (step {report.step}), {report.n_way}-way "
-        f"{report.k_shot}-shot, {report.tasks} tasks of each source, ± 95 %"
+        f"{shots}-shot, {report.tasks} tasks of each source, ± 95 %"
     )
     for name, room in report.rooms.items():
         table = _table(f"gradients of the {name}", "length of a task's", "its source's own share", "tasks for half")

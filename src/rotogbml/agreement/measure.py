@@ -12,6 +12,7 @@ from rotogbml.agreement.products import Products
 from rotogbml.config import RunConfig
 from rotogbml.encoders.isi import Isi
 from rotogbml.episodes import EpisodeSampler
+from rotogbml.episodes.apart import fills
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer import gramian
 from rotogbml.learners import Learner, Outcome, Psi
@@ -33,23 +34,37 @@ class Asked:
     split: str
 
     def sampler(self, config: RunConfig, seed: int) -> EpisodeSampler:
-        """Return what draws them as the run's training does, apart from the tasks that it was trained on."""
+        """Return what draws them as the run's training does, apart from the tasks that it was trained on.
+
+        Each source has draws of its own: shots, places and augmentation that two sources' tasks shared would stand in
+        the product of their gradients. Of a range of shots it takes what the source can fill, as in training.
+        """
         e = config.episodes
         assert e.augment is not None
         wrong = {name: share for name, share in (e.label_noise or {}).items() if name == self.source.name}
         return EpisodeSampler(
             [self.source],
             e.n_way,
-            e.k_shot,
+            e.k_shot if isinstance(e.k_shot, int) else (e.k_shot[0], self._most(config, *e.k_shot)),
             e.n_query,
             1,
             "single-source",
-            derive(seed, "agreement"),
+            derive(seed, "agreement", self.source.name),
             self.split,
             e.augment,
             e.respect_groups,
             wrong,
         )
+
+    def _most(self, config: RunConfig, low: int, high: int) -> int:
+        """Return the most shots, low … high, of which the source has a task; low where it has none."""
+        e = config.episodes
+
+        def serves(k: int) -> bool:
+            classes = self.source.classes_of(self.split)
+            return sum(fills(self.source, c, k, e.n_query, apart=e.respect_groups) for c in classes) >= e.n_way
+
+        return next((k for k in range(high, low, -1) if serves(k)), low)
 
 
 def measure(
@@ -65,7 +80,7 @@ def measure(
     """Return the products of each room: plain gradients with the run's ISI and augmentation, without ω and γ.
 
     Args:
-        learner: as the run's.
+        learner: as the run's, at that point of its training.
         psi: where the gradients are taken.
         config: the run's.
         asked: the sources, in the order of the products.
@@ -87,7 +102,7 @@ def measure(
             total: dict[str, Tensor] = {}
             for i in range(b * each, (b + 1) * each):
                 (episode,) = sampler.batch(i)
-                drop = None if isi is None else isi.draw(derive(seed, "agreement isi", one.source.name, i))
+                drop = None if isi is None else isi.draw(derive(seed, "agreement isi", one.source.name, one.split, i))
                 outcome = learner.meta_gradient(psi, learner.prepare(psi, episode, drop))
                 for room, gradient in ROOMS.items():
                     g = torch.cat([part.detach().flatten() for part in gradient(outcome)]).double()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from rotogbml.agreement.lines import AgreementReport, room_of, show
 from rotogbml.agreement.measure import Asked, measure
+from rotogbml.config import RunConfig
 from rotogbml.config import names as listed
 from rotogbml.errors import UsageError
 from rotogbml.evaluation.asked import default_targets, named_sources
@@ -24,9 +25,11 @@ from rotogbml.files import make_folder, write_atomic
 from rotogbml.learners import Learner
 from rotogbml.memory import keep_freed_memory
 from rotogbml.numbers import defined
-from rotogbml.sources.packed import PackedSource
+from rotogbml.sources.packed import PackedSource, pack_digest
+from rotogbml.training import checkpoint as checkpoints
 from rotogbml.training.draws import create_sampler
-from rotogbml.training.sources import open_sources, training_sources
+from rotogbml.training.run import RunFolder
+from rotogbml.training.sources import hold_out, open_sources, training_sources, whole, without_held_out
 
 BLOCKS = 8
 """In which a source's tasks are kept: eight give an error to everything, and hold eight gradients a source."""
@@ -76,7 +79,7 @@ def gradients(
         config = spec.config()
         with _progress(len(asked) * tasks, run) as advance:
             products = measure(learner, adapted.psi, config, asked, tasks, BLOCKS, seed, advance)
-        names = [one.source.name for one in asked]
+        names = _names(asked, training)
         report = AgreementReport(
             run=run,
             method=spec.name,
@@ -118,10 +121,9 @@ def _prepare(
     if config.method.name is not None:
         raise UsageError(f"{run} is of {config.method.name}, which has no inner loop: name runs of a learner")
     found = open_sources(config.sources if sources is None else sources)
-    training = create_sampler(config, training_sources(config, found)).serving()
-    held: list[PackedSource] = []
-    if target is not None or default_targets(config, found):
-        held = named_sources(target, default_targets(config, found), found, run)
+    training = _training(run, config, found)
+    wanted = default_targets(config, found) if target is None else target
+    held = named_sources(wanted, found, run) if wanted else []
     seen = [Seen.by(run)]
     asked = [Asked(source, "train") for source in training]
     asked += [Asked(source, honest_split(source, "auto", seen)) for source in held]
@@ -130,7 +132,52 @@ def _prepare(
     adapted = load(spec, asked[0].source.size)
     assert isinstance(adapted, Adapted)
     assert isinstance(adapted.learner, Learner)
-    return adapted, adapted.learner, len(training), asked
+    learner = adapted.learner.at(_done(run, config, adapted.step))
+    return adapted, learner, len(training), asked
+
+
+def _training(run: str, config: RunConfig, found: dict[str, PackedSource]) -> list[PackedSource]:
+    """Return the sources that a run was trained on, with the images it was trained on.
+
+    Raises:
+        UsageError: one of them is not there, or is another one.
+    """
+    packs = RunFolder(Path(run)).read_record().get("packs")
+    if packs is None:  # a kill fell before it was written
+        return create_sampler(config, training_sources(config, found)).serving()
+    for name in packs:
+        if name not in found:
+            raise UsageError(
+                f"{run} was trained on '{name}', which is not among {', '.join(found)}: name packs that have it with "
+                "--sources"
+            )
+    training = {name: whole(found[name], config.whole) for name in packs}
+    if config.drop_overlap:
+        hold_out(found, config.holdout)  # says what is not there
+        training = without_held_out(training, [found[name] for name in config.holdout])
+    for name, source in training.items():
+        if pack_digest({name: source}) != packs[name]:
+            raise UsageError(
+                f"the images or classes of '{name}' in {source.path} are not those {run} was trained on: put that pack "
+                "back, or name another with --sources"
+            )
+    return create_sampler(config, training).serving()
+
+
+def _names(asked: Sequence[Asked], training: int) -> list[str]:
+    """Return what to call the sources; the other classes of a training source are not that source."""
+    own = [one.source.name for one in asked[:training]]
+    others = [(one.source.name, one.split) for one in asked[training:]]
+    return own + [f"{name}, {split} classes" if name in own else name for name, split in others]
+
+
+def _done(run: str, config: RunConfig, step: int) -> float:
+    """Return the share of training, 0 … 1, that was done at a step: some learners anneal."""
+    by_steps = step / max(1, config.steps) if config.steps is not None else 0.0
+    last = checkpoints.newest(RunFolder(Path(run)).checkpoints, tell=False) if config.minutes is not None else None
+    if config.minutes is None or last is None or not last["step"]:
+        return by_steps
+    return max(by_steps, step / last["step"] * last["seconds"] / (60 * config.minutes))
 
 
 @contextmanager

@@ -6,7 +6,8 @@ fastest for its length are those of the nearest point of a cone,
     max_ω cos(μ_T, Σ ω_s μ_s)   ⇔   min_ω ‖μ_T − Σ_s ω_s μ_s‖²   (up to a factor of ω),
 
 a non-negative least-squares problem in the products alone: G_st = ⟨μ_s, μ_t⟩, c_s = ⟨μ_s, μ_T⟩. The target's gradient
-is known to nobody in training. ω chosen on some tasks must be judged on others: it fits their noise too.
+is known to nobody in training. ω chosen on some tasks must be judged on others: it fits their noise too. So what is
+measured lies below the bound, the more the fewer the tasks.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
         hidden=tuple(name for name in order if name in hidden),
         pixels=tuple(name for name in order if every[name].pixels),
     )
-    images = {}
+    images = dict.fromkeys(order, (0, 0))
     for name in order:
         with contextlib.suppress(UsageError):  # it is said before anything trains, of all rows at once
             images[name] = images_of(configuration(plan, _work(plan, replace(first, setting=name), sources)))

@@ -114,9 +114,10 @@ def explain(
     found = open_sources(first.sources if sources is None else sources)
     seen = [Seen.by(spec.run) for spec in specs]
     shot = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[0]
+    wanted = default_targets(first, found) if target is None else target
     tests = [
         Test(source, honest_split(source, split, seen), e.n_way, shot, e.n_query, seed)
-        for source in named_sources(target, default_targets(first, found), found, runs[0])
+        for source in named_sources(wanted, found, runs[0])
     ]
     names = label(specs)
     strips: list[dict[str, Any]] = []

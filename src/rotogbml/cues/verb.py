@@ -86,9 +86,10 @@ def shape(
     seen = [Seen.by(run) for run in runs]
     shot = k_shot or (trained_k if isinstance(trained_k, int) else trained_k[0])
     query = n_query or first.episodes.n_query
+    wanted = default_targets(first, found) if target is None else target
     tests = [
         Test(source, honest_split(source, split, seen), way, shot, query, seed)
-        for source in named_sources(target, default_targets(first, found), found, runs[0])
+        for source in named_sources(wanted, found, runs[0])
     ]
     alterations = _alterations(tests, query)
     for test in tests:

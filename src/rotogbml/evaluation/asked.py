@@ -71,15 +71,12 @@ def default_targets(config: RunConfig, sources: Collection[str]) -> list[str]:
     return found
 
 
-def named_sources(
-    target: list[str] | None, holdout: list[str], found: dict[str, PackedSource], run: str
-) -> list[PackedSource]:
-    """Return the targets by name, the run's held-out sources where none is named.
+def named_sources(wanted: list[str], found: dict[str, PackedSource], run: str) -> list[PackedSource]:
+    """Return the targets by name.
 
     Raises:
         UsageError: there is none, or no source of that name.
     """
-    wanted = holdout if target is None else target
     if not wanted:
         raise UsageError(f"{run} held no source out: name one with --target")
     for name in wanted:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 
 from rotogbml.errors import UsageError
 from rotogbml.files import write_atomic
-from rotogbml.sources.packed import SOURCE_FILE, PackedSource, open_pack
+from rotogbml.sources.packed import SOURCE_FILE, PackedSource, open_pack, open_source
 from rotogbml.sources.prints import Prints, alike, prints_of
 from rotogbml.sources.progress import progress
 from rotogbml.sources.writer import BLOCK
@@ -152,12 +153,31 @@ def _pairs(a: Known, b: Known | None) -> Iterator[Pair]:
 
 def without(sources: Mapping[str, PackedSource], held: Sequence[PackedSource]) -> dict[str, PackedSource]:
     """Return sources without the images that also stand in others that are held out."""
-    others = Avoid(tuple(Known.of(source) for source in held))
-    found = {}
-    for name, source in sources.items():
-        known = Known.of(source)
-        found[name] = replace(source, left_out=source.left_out | frozenset(others.where(known.prints, known.digests)))
-    return found
+    found = _standing(tuple(map(_named, sources.values())), tuple(map(_named, held)))
+    return {
+        name: replace(source, left_out=source.left_out | rows)
+        for (name, source), rows in zip(sources.items(), found, strict=True)
+    }
+
+
+def _named(source: PackedSource) -> tuple[Path, str]:
+    return source.path.resolve(), source.digest
+
+
+@lru_cache(maxsize=64)
+def _standing(sources: tuple[tuple[Path, str], ...], held: tuple[tuple[Path, str], ...]) -> tuple[frozenset[int], ...]:
+    """Return the rows of each source that stand in a held-out one too.
+
+    It takes minutes of large sources; who builds many runs at once, as a study does that checks its cells, asks for the
+    same again and again.
+
+    Args:
+        sources: folder and digest of each.
+        held: likewise.
+    """
+    others = Avoid(tuple(Known.of(open_source(path)) for path, _ in held))
+    known = (Known.of(open_source(path)) for path, _ in sources)
+    return tuple(frozenset(others.where(each.prints, each.digests)) for each in known)
 
 
 @dataclass(frozen=True)
