@@ -84,7 +84,7 @@ def test_the_page_says_what_the_run_folder_holds(whole_page: Path) -> None:
         assert number in page.section("results")
     assert page.section("results").count("<strong>") == 2
     assert "ECE" not in page.section("results")  # rows of an earlier version
-    assert "the 95 % interval +2.70 to +3.50 excludes 0: maml+rotogbml is better" in text
+    assert "the 95 % interval +2.70 to +3.50 excludes 0: maml+rotogbml is better, as trained here" in text
     assert "rotate_support: true" in page.section("config")
     again = page.section("again")
     assert f"rotogbml report {whole_page.parent}" in again

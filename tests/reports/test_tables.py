@@ -160,8 +160,8 @@ def test_another_task_is_another_contest() -> None:
 @pytest.mark.parametrize(
     ("difference", "ci95", "words"),
     [
-        (0.02, 0.01, "excludes 0: a is better"),
-        (-0.02, 0.01, "excludes 0: b is better"),
+        (0.02, 0.01, "excludes 0: a is better, as trained here"),
+        (-0.02, 0.01, "excludes 0: b is better, as trained here"),
         (0.01, 0.01, "includes 0: no difference shown"),
         (0.0, 0.0, "includes 0: no difference shown"),
         (0.5, None, "no interval: too few paired episodes"),

@@ -114,13 +114,17 @@ def protocols(rows: Sequence[Row]) -> list[str]:
 
 
 def verdict(pair: Row) -> str:
-    """Say in words whether a paired difference's 95 % interval excludes 0, and for whom that speaks."""
+    """Say in words whether a paired difference's 95 % interval excludes 0, and for whom that speaks.
+
+    The interval is over test episodes of one training each: trained again, by another seed or other rounding, both may
+    move by a point (docs/log.md, 2026-11-26).
+    """
     low, high = _interval(pair)
     if low is None or high is None:
         return "no interval: too few paired episodes"
     if low <= 0 <= high:
         return "includes 0: no difference shown"
-    return f"excludes 0: {pair.get('a' if low > 0 else 'b')} is better"
+    return f"excludes 0: {pair.get('a' if low > 0 else 'b')} is better, as trained here"
 
 
 def percent(mean: float | None, ci95: float | None) -> str:
