@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from rotogbml.agreement import weights
 from rotogbml.agreement.products import Products, jackknife
@@ -88,38 +89,35 @@ class AgreementReport:
 
 def room_of(products: Products, names: list[str], training: int) -> Room:
     """Return what is said of one room's products; the first ``training`` of the sources are the run's own."""
-    pairs = list(combinations(range(training), 2))
-    own = list(range(training))
-    single = products.single()
-
-    def agreement(of: Products) -> float:
-        return of.among(own).agreement()
-
-    def cosine(s: int, t: int) -> Callable[[Products], float]:
-        return lambda of: float(of.cosines()[s, t])
-
-    def signal(s: int) -> Callable[[Products], float]:
-        return lambda of: float(of.signal()[s])
+    own = range(training)
+    pairs = list(combinations(own, 2))
+    single, lengths = products.single(), products.lengths().sqrt().tolist()
+    signal = _values(Products.signal, products)
+    cosines = _values(Products.cosines, products)
 
     def target(at: int) -> OfTarget:
         beside = products.among([*own, at])
-        return OfTarget(
-            jackknife(weights.even, beside),
-            jackknife(weights.best, beside),
-            jackknife(lambda of: weights.best(of) - weights.even(of), beside),
-            dict(zip(names, weights.hindsight(beside).tolist(), strict=False)),
-        )
+        even, best, gain = _values(_toward, beside)
+        return OfTarget(even, best, gain, dict(zip(names, weights.hindsight(beside).tolist(), strict=False)))
 
     return Room(
-        sources={
-            name: OfSource(float(products.lengths()[s]) ** 0.5, jackknife(signal(s), products))
-            for s, name in enumerate(names)
-        },
-        pairs=[OfPair((names[s], names[t]), jackknife(cosine(s, t), products), float(single[s, t])) for s, t in pairs],
-        agreement=jackknife(agreement, products),
+        sources={name: OfSource(*of) for name, of in zip(names, zip(lengths, signal, strict=True), strict=True)},
+        pairs=[OfPair((names[s], names[t]), cosines[s * len(names) + t], float(single[s, t])) for s, t in pairs],
+        agreement=_values(lambda of: [of.among(own).agreement()], products)[0],
         single=sum(float(single[s, t]) for s, t in pairs) / len(pairs) if pairs else math.nan,
         targets={names[t]: target(t) for t in range(training, len(names))},
     )
+
+
+def _values(asked: Callable[[Products], Tensor | Sequence[float]], products: Products) -> list[Value]:
+    """Return numbers, row by row, each with its interval."""
+    numbers, halves = jackknife(asked, products)
+    return list(zip(numbers.flatten().tolist(), halves.flatten().tolist(), strict=True))
+
+
+def _toward(of: Products) -> Sequence[float]:
+    even, best = weights.even(of), weights.best(of)
+    return even, best, best - even
 
 
 def show(report: AgreementReport) -> None:

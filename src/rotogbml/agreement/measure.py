@@ -75,7 +75,7 @@ def measure(
     tasks: int,
     blocks: int,
     seed: int,
-    advance: Callable[[], None],
+    advance: Callable[[int], None],
 ) -> dict[str, Products]:
     """Return the products of each room: plain gradients with the run's ISI and augmentation, without ω and γ.
 
@@ -87,7 +87,7 @@ def measure(
         tasks: of each source.
         blocks: in which they are kept; divides ``tasks``.
         seed: names tasks and masks.
-        advance: is called after each task.
+        advance: is told of each task.
 
     Raises:
         UsageError: a gradient is not finite.
@@ -108,7 +108,7 @@ def measure(
                     g = torch.cat([part.detach().flatten() for part in gradient(outcome)]).double()
                     energy[room][s, b] += float(g @ g) / each
                     total[room] = g if room not in total else total[room].add_(g)
-                advance()
+                advance(1)
             for room, of_block in total.items():
                 if not bool(torch.isfinite(of_block).all()):
                     raise UsageError(

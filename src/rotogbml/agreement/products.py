@@ -95,13 +95,19 @@ class Products:
         return self.means() / (length[:, None] * length)
 
 
-def jackknife(asked: Callable[[Products], float], products: Products) -> tuple[float, float]:
-    """Return a number worked out from products, and the half width of its 95 % interval: t · √((B−1)/B Σ (x_b − x̄)²).
+def jackknife(
+    asked: Callable[[Products], Tensor | Sequence[float] | float], products: Products
+) -> tuple[Tensor, Tensor]:
+    """Return numbers worked out from products, and half widths of their 95 % intervals: t · √((B−1)/B Σ (x_b − x̄)²).
 
-    x_b is the number without block b. NaN where it cannot be worked out without some block.
+    x_b is a number without block b. NaN where it cannot be worked out without some block.
     """
+
+    def numbers(of: Products) -> Tensor:
+        return torch.as_tensor(asked(of), dtype=torch.float64)
+
     blocks = range(products.blocks)
-    without = torch.tensor([asked(products.of([c for c in blocks if c != b])) for b in blocks], dtype=torch.float64)
-    spread = float(((without - without.mean()) ** 2).sum()) * (len(without) - 1) / len(without)
-    degrees = len(without) - 1
-    return asked(products), (_T[degrees - 1] if degrees <= len(_T) else 1.96) * math.sqrt(spread)
+    without = torch.stack([numbers(products.of([c for c in blocks if c != b])) for b in blocks])
+    degrees = len(blocks) - 1
+    variance = ((without - without.mean(0)) ** 2).sum(0) * degrees / len(blocks)
+    return numbers(products), (_T[degrees - 1] if degrees <= len(_T) else 1.96) * variance.sqrt()

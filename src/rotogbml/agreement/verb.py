@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rotogbml.agreement.lines import AgreementReport, room_of, show
 from rotogbml.agreement.measure import Asked, measure
@@ -20,12 +15,13 @@ from rotogbml.config import names as listed
 from rotogbml.errors import UsageError
 from rotogbml.evaluation.asked import default_targets, named_sources
 from rotogbml.evaluation.methods import Adapted, Spec, load
+from rotogbml.evaluation.repeat import command, counting
 from rotogbml.evaluation.seen import Seen, honest_split
 from rotogbml.files import make_folder, write_atomic
-from rotogbml.learners import Learner
+from rotogbml.learners import Learner, Psi
 from rotogbml.memory import keep_freed_memory
 from rotogbml.numbers import defined
-from rotogbml.sources.packed import PackedSource, pack_digest
+from rotogbml.sources.packed import PackedSource
 from rotogbml.training import checkpoint as checkpoints
 from rotogbml.training.draws import create_sampler
 from rotogbml.training.run import RunFolder
@@ -69,32 +65,28 @@ def gradients(
     keep_freed_memory()
     load.cache_clear()  # a run may have been trained on since
     target, sources = (None if given is None else listed(given) for given in (target, sources))
-    said: dict[str, list[str] | str | None] = {"target": target, "sources": sources}
-    said |= {"tasks": str(tasks), "seed": str(seed), "checkpoint": checkpoint}
+    options = {"target": target, "sources": sources, "tasks": tasks, "seed": seed, "checkpoint": checkpoint}
     unique = list({Path(run).resolve(): run for run in listed(runs)}.values())
-    prepared = [_prepare(run, target, sources, checkpoint) for run in unique]  # all refusals before any work
     reports = []
-    for run, (adapted, learner, training, asked) in zip(unique, prepared, strict=True):
-        spec = _spec(run, checkpoint)
-        config = spec.config()
-        with _progress(len(asked) * tasks, run) as advance:
-            products = measure(learner, adapted.psi, config, asked, tasks, BLOCKS, seed, advance)
-        names = _names(asked, training)
+    for of in [_prepare(run, target, sources, checkpoint) for run in unique]:  # all refusals before any work
+        e, names = of.config.episodes, _names(of.asked, of.training)
+        with counting(f"tasks of {of.spec.run}", len(of.asked) * tasks) as advance:
+            products = measure(of.learner, of.psi, of.config, of.asked, tasks, BLOCKS, seed, advance)
         report = AgreementReport(
-            run=run,
-            method=spec.name,
+            run=of.spec.run,
+            method=of.spec.name,
             checkpoint=checkpoint,
-            step=adapted.step,
-            n_way=config.episodes.n_way,
-            k_shot=config.episodes.k_shot,
-            n_query=config.episodes.n_query,
+            step=of.step,
+            n_way=e.n_way,
+            k_shot=e.k_shot,
+            n_query=e.n_query,
             tasks=tasks,
             seed=seed,
-            training=names[:training],
-            command=_command(run, said),
-            rooms={room: room_of(of, names, training) for room, of in products.items()},
+            training=names[: of.training],
+            command=command("gradients", [of.spec.run], options),
+            rooms={room: room_of(each, names, of.training) for room, each in products.items()},
         )
-        folder = Path(run) / "gradients"
+        folder = Path(of.spec.run) / "gradients"
         make_folder(folder)
         path = folder / f"{checkpoint}.json"
         write_atomic(path, json.dumps(defined(asdict(report)), indent=1, ensure_ascii=False) + "\n")
@@ -104,19 +96,27 @@ def gradients(
     return reports
 
 
-def _spec(run: str, checkpoint: str) -> Spec:
-    return Spec("untrained", run) if checkpoint == "untrained" else Spec("run", run, checkpoint)
+@dataclass(frozen=True)
+class _Begun:
+    """A run at its checkpoint, and what is asked of it."""
+
+    spec: Spec
+    config: RunConfig
+    learner: Learner
+    psi: Psi
+    step: int
+    asked: list[Asked]
+    training: int
+    """So many of them, the first, are sources that it was trained on."""
 
 
-def _prepare(
-    run: str, target: list[str] | None, sources: list[str] | None, checkpoint: str
-) -> tuple[Adapted, Learner, int, list[Asked]]:
-    """Return the run at its checkpoint, how many of its training sources can serve, and all sources asked.
+def _prepare(run: str, target: list[str] | None, sources: list[str] | None, checkpoint: str) -> _Begun:
+    """Return a run at its checkpoint, and the sources whose tasks are asked for.
 
     Raises:
         UsageError: it is no learner's, or a source is missing.
     """
-    spec = _spec(run, checkpoint)
+    spec = Spec("untrained", run) if checkpoint == "untrained" else Spec("run", run, checkpoint)
     config = spec.config()
     if config.method.name is not None:
         raise UsageError(f"{run} is of {config.method.name}, which has no inner loop: name runs of a learner")
@@ -133,7 +133,7 @@ def _prepare(
     assert isinstance(adapted, Adapted)
     assert isinstance(adapted.learner, Learner)
     learner = adapted.learner.at(_done(run, config, adapted.step))
-    return adapted, learner, len(training), asked
+    return _Begun(spec, config, learner, adapted.psi, adapted.step, asked, len(training))
 
 
 def _training(run: str, config: RunConfig, found: dict[str, PackedSource]) -> list[PackedSource]:
@@ -142,7 +142,8 @@ def _training(run: str, config: RunConfig, found: dict[str, PackedSource]) -> li
     Raises:
         UsageError: one of them is not there, or is another one.
     """
-    packs = RunFolder(Path(run)).read_record().get("packs")
+    folder = RunFolder(Path(run))
+    packs = folder.read_record().get("packs")
     if packs is None:  # a kill fell before it was written
         return create_sampler(config, training_sources(config, found)).serving()
     for name in packs:
@@ -155,12 +156,11 @@ def _training(run: str, config: RunConfig, found: dict[str, PackedSource]) -> li
     if config.drop_overlap:
         hold_out(found, config.holdout)  # says what is not there
         training = without_held_out(training, [found[name] for name in config.holdout])
-    for name, source in training.items():
-        if pack_digest({name: source}) != packs[name]:
-            raise UsageError(
-                f"the images or classes of '{name}' in {source.path} are not those {run} was trained on: put that pack "
-                "back, or name another with --sources"
-            )
+    for name in folder.others(training):
+        raise UsageError(
+            f"the images or classes of '{name}' in {found[name].path} are not those {run} was trained on: put that "
+            "pack back, or name another with --sources"
+        )
     return create_sampler(config, training).serving()
 
 
@@ -178,20 +178,3 @@ def _done(run: str, config: RunConfig, step: int) -> float:
     if config.minutes is None or last is None or not last["step"]:
         return by_steps
     return max(by_steps, step / last["step"] * last["seconds"] / (60 * config.minutes))
-
-
-@contextmanager
-def _progress(total: int, run: str) -> Generator[Callable[[], None]]:
-    columns = (TextColumn(f"tasks of {run}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
-
-
-def _command(run: str, given: dict[str, list[str] | str | None]) -> str:
-    said = ["rotogbml", "gradients", run]
-    for name, value in given.items():
-        if value is not None:
-            said += [f"--{name}", *(value if isinstance(value, list) else [value])]
-    return shlex.join(said)

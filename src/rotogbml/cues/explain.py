@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from rotogbml.cues.verb import label
 from rotogbml.errors import UsageError
 from rotogbml.evaluation.asked import default_targets, named_sources
 from rotogbml.evaluation.methods import Adapted, Spec, check_head, load
+from rotogbml.evaluation.repeat import command
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
 from rotogbml.files import write_atomic
@@ -134,11 +134,9 @@ def explain(
     given = {"sources": sources, "split": None if split == "auto" else split, "out": out}
     given |= {"checkpoint": None if checkpoint == "best" else checkpoint}
     numbers = {"shown": shown, "images": images, "samples": samples, "sigma": sigma, "seed": seed}
-    said = ["rotogbml", "explain", *(spec.run for spec in specs), "--target", *(test.source.name for test in tests)]
-    for key, value in (numbers | given).items():
-        if value is not None:
-            said += [f"--{key}", *(value if isinstance(value, list) else [str(value)])]
-    explanation = Explanation(str(path), shlex.join(said), samples, sigma, shares)
+    shown_targets = {"target": [test.source.name for test in tests]}
+    again = command("explain", [spec.run for spec in specs], shown_targets | numbers | given)
+    explanation = Explanation(str(path), again, samples, sigma, shares)
     write_atomic(path, _page(explanation, strips, [names[spec] for spec in specs]))
     write_atomic(path.with_suffix(".json"), json.dumps(asdict(explanation), indent=1, ensure_ascii=False) + "\n")
     for share in shares:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rotogbml.children import cores
 from rotogbml.config import names as listed
@@ -23,6 +19,7 @@ from rotogbml.errors import UsageError
 from rotogbml.evaluation.asked import default_targets, named_sources
 from rotogbml.evaluation.dealing import accuracies
 from rotogbml.evaluation.methods import Spec, check_head, load, run_names
+from rotogbml.evaluation.repeat import command, counting
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.work import Test
 from rotogbml.files import make_folder, write_atomic
@@ -103,6 +100,7 @@ def shape(
     # A module that was given from Python stays in the process that it was given to.
     alone = any(spec.config().encoder.name.startswith("given:") for spec in specs)
     measured = _measure(specs, names, tests, alterations, episodes, 1 if alone else workers or cores())
+    unusual = None if checkpoint == "best" else checkpoint
     report = ShapeReport(
         runs={names[spec]: spec.run for spec in specs},
         targets=[test.source.name for test in tests],
@@ -112,7 +110,7 @@ def shape(
         episodes=episodes,
         seed=seed,
         checkpoint=checkpoint,
-        command=_command(runs, tests, episodes, {"sources": sources, "checkpoint": checkpoint, "out": out}),
+        command=_command(runs, tests, episodes, {"sources": sources, "checkpoint": unusual, "out": out}),
         lines=lines_of(measured, list(names.values()), [test.source.name for test in tests]),
     )
     write_atomic(folder / "shape.json", json.dumps(asdict(report), indent=1, ensure_ascii=False) + "\n")
@@ -161,24 +159,15 @@ def _measure(
 ) -> Values:
     """Return the accuracies of every run on every alteration, by ``NAME|asks`` and the run's name."""
     out: Values = {}
-    columns = (TextColumn("altered episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(alterations) * len(specs) * len(tests) * episodes)
+    with counting("altered episodes", len(alterations) * len(specs) * len(tests) * episodes) as advance:
         for name, asks in alterations:
             changed: list[Test] = [altered(test, name, asks) for test in tests]
-            scores = accuracies(specs, changed, episodes, workers, lambda n: bar.advance(task, n))
+            scores = accuracies(specs, changed, episodes, workers, advance)
             for spec in specs:
                 out[f"{name}|{asks}", names[spec]] = [scores[spec, test.source.name] for test in tests]
     return out
 
 
 def _command(runs: list[str], tests: list[Test], episodes: int, given: dict[str, list[str] | str | None]) -> str:
-    said = ["rotogbml", "shape", *runs, "--target", *(test.source.name for test in tests)]
-    for name in ("k_shot", "n_query", "seed"):
-        said += [f"--{name}", str(getattr(tests[0], name))]
-    said += ["--episodes", str(episodes)]
-    for name, value in given.items():
-        if value is not None and (name, value) != ("checkpoint", "best"):
-            said += [f"--{name}", *(value if isinstance(value, list) else [value])]
-    return shlex.join(said)
+    asked = {name: getattr(tests[0], name) for name in ("k_shot", "n_query", "seed")} | {"episodes": episodes}
+    return command("shape", runs, {"target": [test.source.name for test in tests]} | asked | given)

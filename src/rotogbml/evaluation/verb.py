@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rotogbml.children import cores
 from rotogbml.config import RunConfig
@@ -21,6 +18,7 @@ from rotogbml.evaluation.cost import cost
 from rotogbml.evaluation.dealing import scored
 from rotogbml.evaluation.examples import write_examples
 from rotogbml.evaluation.methods import ENSEMBLE, Adapted, Spec, check_head, load, run_names, shown_names
+from rotogbml.evaluation.repeat import command, counting
 from rotogbml.evaluation.results import Paired, Results, Row, stratified
 from rotogbml.evaluation.seen import Seen, Split, honest_split
 from rotogbml.evaluation.tables import Format, render
@@ -189,10 +187,8 @@ def _targets(target: list[str] | None, first: RunConfig, found: dict[str, Packed
 
 
 def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) -> dict[tuple[Spec, str], Scored]:
-    columns = (TextColumn("testing"), BarColumn(), MofNCompleteColumn(), TextColumn("episodes"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as bar:
-        task = bar.add_task("", total=len(specs) * len(tests) * episodes)
-        return scored(specs, tests, episodes, workers, lambda n: bar.advance(task, n))
+    with counting("testing", len(specs) * len(tests) * episodes, "episodes") as advance:
+        return scored(specs, tests, episodes, workers, advance)
 
 
 def _row(
@@ -264,11 +260,6 @@ def _pairs(
 
 def _command(runs: list[str], tests: list[Test], episodes: int, given: dict[str, list[str] | str | int | None]) -> str:
     """Return a command that gives the same rows, whatever the defaults of the runs are."""
-    said = ["rotogbml", "evaluate", *runs, "--target", *(test.source.name for test in tests)]
-    for name in ("n_way", "k_shot", "n_query", "seed"):
-        said += [f"--{name}", str(getattr(tests[0], name))]
-    said += ["--episodes", str(episodes)]
-    for name, value in given.items():
-        if value is not None:
-            said += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
-    return shlex.join(said)
+    test = tests[0]
+    asked = {name: getattr(test, name) for name in ("n_way", "k_shot", "n_query", "seed")} | {"episodes": episodes}
+    return command("evaluate", runs, {"target": [test.source.name for test in tests]} | asked | given)

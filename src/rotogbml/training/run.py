@@ -202,7 +202,6 @@ class RunFolder:
         Raises:
             UsageError: it is another one, or this run on other images.
         """
-        packs = _packs(sources)
         there, here = flat(asdict(self.read_config())), flat(asdict(config))
         # Where steps anneal, another length is another run from the start.
         free = tuple(name for name in _FREE if name not in ("steps", "minutes")) if anneals(config) else _FREE
@@ -212,13 +211,18 @@ class RunFolder:
                     f"{self.path} holds another run ({name} is {there.get(name)} there, {here.get(name)} here): "
                     "choose another --out, or give that run's options to go on with it"
                 )
-        saved = self.read_record().get("packs", packs)
-        changed = sorted(name for name in saved.keys() | packs.keys() if saved.get(name) != packs.get(name))
+        changed = self.others(sources)
         if changed:
             raise UsageError(
                 f"the images or classes of '{changed[0]}' are not those {self.path} was trained on: "
                 "put that pack back, or choose another --out"
             )
+
+    def others(self, sources: dict[str, PackedSource]) -> list[str]:
+        """Return the names of sources that are not as the record says; none where it says nothing."""
+        packs = _packs(sources)
+        saved = self.read_record().get("packs", packs)
+        return sorted(name for name in saved.keys() | packs.keys() if saved.get(name) != packs.get(name))
 
 
 def _packs(sources: dict[str, PackedSource]) -> dict[str, str]:
