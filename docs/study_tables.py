@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rotogbml.studies.ledger import Ledger
@@ -53,10 +54,16 @@ def said(row: StudyRow, field: str) -> str:
     return f"{row.budget.amount:g}" if field == "budget" else str(getattr(row, field))
 
 
-def main() -> int:
-    """Fill the pages, or say which are out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pages", nargs="*", type=Path, default=[HERE / "unlike.md"])
+def fill_pages(command: str, filled: Callable[[str], str], pages: list[Path]) -> int:
+    """Fill the pages that the command line names, or say which are out of date; return the exit status.
+
+    Args:
+        command: how the script is called.
+        filled: a page's text with its tables anew.
+        pages: where the command line names none.
+    """
+    parser = argparse.ArgumentParser(prog=command)
+    parser.add_argument("pages", nargs="*", type=Path, default=pages)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     old = []
@@ -67,9 +74,9 @@ def main() -> int:
             if given.write:
                 path.write_text(filled(page), encoding="utf-8")
     for path in old:
-        print(f"{path} {'written' if given.write else 'is out of date: python docs/study_tables.py --write'}")
+        print(f"{path} {'written' if given.write else f'is out of date: {command} --write'}")
     return 0 if given.write else len(old) > 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fill_pages("python docs/study_tables.py", filled, [HERE / "unlike.md"]))

@@ -9,82 +9,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 from rotogbml.comparison.cells import table_of
-from rotogbml.comparison.declared import Asked, comparison_plan
 from rotogbml.comparison.figures import figures
 from rotogbml.comparison.page import page
+from rotogbml.comparison.parts import Part, part_of, parts_of
 from rotogbml.comparison.published import published_beside
 from rotogbml.comparison.render import render
 from rotogbml.comparison.roster import BLOCKS
 from rotogbml.comparison.rows import CompareRow, compare_rows
 from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.plan import Cell, Plan
-from rotogbml.training.sources import open_sources
 
 METHODS = ("pixels", "finetune", "skd-gen1", "protonet", "protonet-single", "maml")
-LEVEL = {"pixels": 0.3, "protonet": 0.6, "maml": 0.5, "rotogbml-maml": 0.52}
-
-
-@pytest.fixture(scope="module")
-def sources(stand_ins: Path) -> str:
-    return str(stand_ins)
-
-
-def correct(plan: Plan, cell: Cell) -> dict[str, np.ndarray]:
-    found = {}
-    for kind in plan.test.checkpoints:
-        untrained = kind == "untrained"
-        rng = np.random.default_rng([cell.seed, cell.k_shot, len(cell.target), len(cell.setting), int(untrained)])
-        level = 0.25 if untrained else LEVEL.get(cell.setting, 0.4)
-        found[kind] = (rng.random((plan.test.episodes, 10)) < level).mean(1)
-    return found
-
-
-def told(cell: Cell) -> dict[str, Any]:
-    """Return what an outcome says of its training: cost and two validations, or that there was none."""
-    trained = cell.setting not in ("pixels", "finetune")
-    sources = ["imagenet"] if "single" in cell.setting else ["a", "b", "imagenet"]
-    return {
-        "steps": 4 if trained else 0,
-        "norm": "group",
-        "sources": [] if cell.setting == "pixels" else sources,
-        "seconds": 3.0,
-        "cost": {
-            "parameters": 1000,
-            "memory": 2**28,
-            "training_seconds": 10.0 + cell.seed if trained else 0.0,
-            "validation_seconds": [5.0, 10.0] if trained else [],
-            "adapt_seconds": 0.02,
-            "predict_seconds": 0.001,
-        },
-        "validation": [[2, 0.3, 0.01], [4, 0.39 + 0.01 * cell.k_shot, 0.01]] if trained else [],
-    }
-
-
-@pytest.fixture
-def made(
-    asked: Callable[..., Asked],
-    sources: str,
-    outcome: Callable[..., dict[str, Any]],
-    ledger_of: Callable[..., Ledger],
-    tmp_path: Path,
-) -> Callable[..., Ledger]:
-    """Return a function that makes a ledger in which all is done but what ``lacks`` says."""
-
-    def make(lacks: Callable[[Cell], bool] = lambda _: False, **changes: Any) -> Ledger:
-        given = {"methods": METHODS, "episodes": 200, "untrained": True} | changes
-        plan, _ = comparison_plan(asked(**given), [sources], open_sources([sources]))
-        cells = [cell for cell in plan.cells(plan.rungs[0]) if not lacks(cell)]
-        outcomes = [outcome(plan, cell, correct(plan, cell), **told(cell)) for cell in cells]
-        return ledger_of(plan, tmp_path / "results.jsonl", outcomes)
-
-    return make
 
 
 def named(rows: list[CompareRow]) -> dict[str, CompareRow]:
@@ -92,7 +30,7 @@ def named(rows: list[CompareRow]) -> dict[str, CompareRow]:
 
 
 def test_rows_are_in_blocks_and_ours_is_what_all_are_compared_with(made: Callable[..., Ledger]) -> None:
-    ledger = made()
+    ledger = made(methods=METHODS)
     rows = compare_rows(ledger, 1)
     assert [row.number for row in rows] == list(range(1, len(rows) + 1))
     order = [BLOCKS.index(row.block) for row in rows]
@@ -132,7 +70,7 @@ def test_what_a_row_begins_with_is_said_and_counted(made: Callable[..., Ledger])
 
 def test_the_best_of_each_column_is_bold(made: Callable[..., Ledger]) -> None:
     ledger = made()
-    table = table_of(ledger.plan, compare_rows(ledger, 1))
+    table = table_of(ledger.plan, part_of(ledger, 1))
     titles = [column.title for column in table.columns]
     for name in ("cars", "eurosat", "average"):
         c = titles.index(name)
@@ -151,14 +89,14 @@ def test_calibration_has_its_place(made: Callable[..., Ledger]) -> None:
     ledger = made()
     for found in ledger.done.values():
         found["ece"], found["brier"] = {"best": 0.0512}, {"best": 0.61}
-    text = render(ledger.plan, [(1, compare_rows(ledger, 1))], "text")
+    text = render(ledger.plan, [part_of(ledger, 1)], "text")
     assert "ECE, %  Brier" in text
     assert "5.12  0.610" in text
 
 
 def test_a_table_of_a_part_says_so(made: Callable[..., Ledger]) -> None:
     ledger = made(lambda cell: cell.setting == "maml" or (cell.setting == "protonet" and cell.seed == 1))
-    table = table_of(ledger.plan, compare_rows(ledger, 1))
+    table = table_of(ledger.plan, part_of(ledger, 1))
     protonet = next(line for _, lines in table.blocks for line in lines if line[1] == "ProtoNet")
     assert protonet[-1] == "2 of 4"
     assert "Not begun: MAML." in table.below
@@ -168,7 +106,7 @@ def test_an_average_of_fewer_targets_stands_beside_no_other(made: Callable[..., 
     """ProtoNet has but one target yet, and there it is the best."""
     ledger = made(lambda cell: cell.setting == "protonet" and cell.target == "eurosat")
     rows = compare_rows(ledger, 1)
-    table = table_of(ledger.plan, rows)
+    table = table_of(ledger.plan, Part(1, rows))
     c = [column.title for column in table.columns].index("average")
     number = str(named(rows)["protonet"].number)
     cells = {line[0]: line[c] for _, lines in table.blocks for line in lines}
@@ -190,7 +128,7 @@ def test_an_average_of_fewer_targets_stands_beside_no_other(made: Callable[..., 
 def test_every_format_has_every_row(made: Callable[..., Ledger]) -> None:
     ledger = made()
     rows = compare_rows(ledger, 1)
-    tables = [(1, rows)]
+    tables = [Part(1, rows)]
     text = render(ledger.plan, tables, "text")
     assert all(f"-- {block}" in text for block in {row.block for row in rows})
     assert "STAND-INS" in text
@@ -233,7 +171,7 @@ class Tags(HTMLParser):
 
 def test_the_page_stands_alone(made: Callable[..., Ledger]) -> None:
     ledger = made(k_shot=(1, 5))
-    tables = [(k, compare_rows(ledger, k)) for k in (1, 5)]
+    tables = parts_of(ledger)
     text = page(ledger.plan, tables, "rotogbml compare table --out <here>")
     assert page(ledger.plan, tables, "rotogbml compare table --out <here>") == text
     tags = Tags()
@@ -261,7 +199,7 @@ def test_published_numbers_stand_apart(made: Callable[..., Ledger]) -> None:
         "maml": [46.47],
         "rotogbml-maml": [],
     }
-    table = table_of(ledger.plan, rows)
+    table = table_of(ledger.plan, Part(1, rows))
     assert table.columns[-1].title == "PUBLISHED, other pipelines"
     assert not any(len(table.columns) - 1 in bold for bolds in table.bold for bold in bolds)
     notes = [line for line in table.below if line.startswith("[")]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from rotogbml.comparison.choice import LEVEL, in_words
+from rotogbml.comparison.parts import Part
 from rotogbml.comparison.published import Published
 from rotogbml.comparison.roster import entry_of
 from rotogbml.comparison.rows import CompareRow
@@ -27,6 +29,7 @@ class Table:
         columns: of every row.
         blocks: name and rows of each block, in order.
         bold: of each block's rows the columns whose mean is the table's best.
+        choices: which one to use, a line for each situation.
         below: notes, a line each.
     """
 
@@ -34,63 +37,66 @@ class Table:
     columns: list[Column]
     blocks: list[tuple[str, list[list[str]]]]
     bold: list[list[set[int]]]
+    choices: list[str]
     below: list[str]
 
 
-class _Part(NamedTuple):
+class _Field(NamedTuple):
     column: Column
     cell: Callable[[CompareRow], str]
 
 
-def table_of(plan: Plan, rows: Sequence[CompareRow]) -> Table:
-    """Return the table of some rows of one number of shots."""
+def table_of(plan: Plan, part: Part) -> Table:
+    """Return the table of one number of shots."""
+    rows = part.rows
     targets = [target for target in plan.targets if any(target in row.study.targets for row in rows)]
     notes = _Notes(plan, rows)
-    parts = _parts(plan, rows, targets, notes)
-    columns = [part.column for part in parts]
+    fields = _fields(plan, rows, targets, notes)
+    columns = [field.column for field in fields]
     accuracy = [c for c, column in enumerate(columns) if column.title in (*targets, AVERAGE)]
-    body = [[part.cell(row) for part in parts] for row in rows]
+    body = [[field.cell(row) for field in fields] for row in rows]
     best = {c: max(map(_leading, (line[c] for line in body)), default=None) for c in accuracy}
     blocks, bold = [], []
     for block, group in groupby(zip(rows, body, strict=True), lambda pair: pair[0].block):
         lines = [line for _, line in group]
         blocks.append((block, lines))
         bold.append([{c for c in accuracy if len(rows) > 1 and 0 <= _leading(line[c]) == best[c]} for line in lines])
-    return Table(_heading(plan, rows), columns, blocks, bold, _below(plan, rows, notes))
+    said = [in_words(choice) for choice in part.choices]
+    return Table(_heading(plan, rows), columns, blocks, bold, said, _below(plan, part, notes))
 
 
-def _parts(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes: _Notes) -> list[_Part]:
+def _fields(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes: _Notes) -> list[_Field]:
     """Return the columns; those of which no row knows anything are left out."""
     text, number = False, True
-    parts = [
-        _Part(Column("#", number), lambda row: str(row.number)),
-        _Part(Column("method", text), lambda row: row.label),
-        _Part(Column("trained on", text), lambda row: row.trained_on),
-        *(_Part(Column(target, number), _accuracy_on(target)) for target in targets),
-        _Part(Column(AVERAGE, number), _average(targets)),
-        _Part(Column("− ours", number), _difference),
-        _Part(Column("95 % interval", number), _interval),
-        _Part(Column(LAST_OF_ACCURACY, number), lambda row: _number(row.study.holm, 1, 3)),
+    fields = [
+        _Field(Column("#", number), lambda row: str(row.number)),
+        _Field(Column("method", text), lambda row: row.label),
+        _Field(Column("trained on", text), lambda row: row.trained_on),
+        *(_Field(Column(target, number), _accuracy_on(target)) for target in targets),
+        _Field(Column(AVERAGE, number), _average(targets)),
+        _Field(Column("− ours", number), _difference),
+        _Field(Column("95 % interval", number), _interval),
+        _Field(Column(LAST_OF_ACCURACY, number), lambda row: _number(row.study.holm, 1, 3)),
     ]
     optional = [
-        _Part(Column("untrained", number), lambda row: percent(*row.untrained) if row.untrained else NOTHING),
-        _Part(Column("ECE, %", number), lambda row: _number(row.ece, 100, 2)),
-        _Part(Column("Brier", number), lambda row: _number(row.brier, 1, 3)),
+        _Field(Column("untrained", number), lambda row: percent(*row.untrained) if row.untrained else NOTHING),
+        _Field(Column("ECE, %", number), lambda row: _number(row.ece, 100, 2)),
+        _Field(Column("Brier", number), lambda row: _number(row.brier, 1, 3)),
     ]
-    parts += [part for part in optional if any(part.cell(row) != NOTHING for row in rows)]
-    parts += [
-        _Part(Column("parameters", number), lambda row: NOTHING if row.parameters is None else f"{row.parameters:,}"),
-        _Part(Column("memory, MB", number), lambda row: _number(row.memory, 2**-20, 0)),
-        _Part(Column("training, s", number), lambda row: _number(row.training_seconds, 1, 1)),
-        _Part(Column("adapt, s", number), lambda row: _number(row.adapt_seconds, 1, 4)),
-        _Part(Column("an image, ms", number), lambda row: _number(row.predict_seconds, 1000, 2)),
-        _Part(Column("norm", text), lambda row: row.study.norm),
+    fields += [field for field in optional if any(field.cell(row) != NOTHING for row in rows)]
+    fields += [
+        _Field(Column("parameters", number), lambda row: NOTHING if row.parameters is None else f"{row.parameters:,}"),
+        _Field(Column("memory, MB", number), lambda row: _number(row.memory, 2**-20, 0)),
+        _Field(Column("training, s", number), lambda row: _number(row.training_seconds, 1, 1)),
+        _Field(Column("adapt, s", number), lambda row: _number(row.adapt_seconds, 1, 4)),
+        _Field(Column("an image, ms", number), lambda row: _number(row.predict_seconds, 1000, 2)),
+        _Field(Column("norm", text), lambda row: row.study.norm),
     ]
     if any(row.study.cells < row.study.of for row in rows):
-        parts.append(_Part(Column("trainings", number), lambda row: f"{row.study.cells} of {row.study.of}"))
+        fields.append(_Field(Column("trainings", number), lambda row: f"{row.study.cells} of {row.study.of}"))
     if any(row.published for row in rows):
-        parts.append(_Part(Column("PUBLISHED, other pipelines", text), notes.cell))
-    return parts
+        fields.append(_Field(Column("PUBLISHED, other pipelines", text), notes.cell))
+    return fields
 
 
 def _accuracy_on(target: str) -> Callable[[CompareRow], str]:
@@ -158,7 +164,8 @@ def _heading(plan: Plan, rows: Sequence[CompareRow]) -> str:
     )
 
 
-def _below(plan: Plan, rows: Sequence[CompareRow], notes: _Notes) -> list[str]:
+def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
+    rows = part.rows
     if not rows:
         return []
     ours = entry_of(plan.against).label
@@ -177,6 +184,11 @@ def _below(plan: Plan, rows: Sequence[CompareRow], notes: _Notes) -> list[str]:
         lines.append(
             "ECE: how far confidence is from accuracy, 15 bins; 0 is best. Brier: squared error of the probabilities, "
             "0 is best, 2 worst. Both are means over trainings."
+        )
+    if part.choices:
+        lines.append(
+            f"Not shown to be worse: p of {LEVEL} or more by the same bootstrap, difference to the best row, corrected "
+            "over the rows of that case. The best is chosen by the episodes that it is measured on, which flatters it."
         )
     if len({len(row.study.targets) for row in rows}) > 1:
         lines.append("average: only of rows that have every target of the table.")

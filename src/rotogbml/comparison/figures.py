@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rotogbml.comparison.roster import BLOCKS, entry_of
+from rotogbml.comparison.roster import BLOCKS
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.numbers import signed
 from rotogbml.reports import svg
@@ -99,7 +99,7 @@ def _differences(rows: Sequence[CompareRow], ours: str) -> Plot | None:
                 markersize=5,
                 linewidth=1.3,
             )
-        axes.set_yticks(range(len(found)), [f"{_short(_named(row))}  {row.number}" for row, _ in found], fontsize=8.5)
+        axes.set_yticks(range(len(found)), [f"{_short(row.short)}  {row.number}" for row, _ in found], fontsize=8.5)
         axes.set_ylim(len(found) - 0.4, -0.6)
         axes.set_xlabel("points above ours")
         axes.tick_params(axis="y", length=0)
@@ -117,7 +117,7 @@ def _courses(rows: Sequence[CompareRow]) -> Plot | None:
     found = [row for row in rows if row.course]
     if not found:
         return None
-    names = {row.number: f"{row.number} {_named(row)}" for row in found}
+    names = {row.number: f"{row.number} {row.short}" for row in found}
     chosen = styles({names[row.number]: row.course[-1][1] for row in found})
     series = [
         Series(name, [x for x, _ in row.course], [y for _, y in row.course], chosen[name], marks=True)
@@ -130,12 +130,6 @@ def _courses(rows: Sequence[CompareRow]) -> Plot | None:
         percent=True,
         x_label="seconds of training",
     )
-
-
-def _named(row: CompareRow) -> str:
-    """Return a row's name, with what tells it from the same method on all sources; what it begins with is left out."""
-    name = entry_of(row.name).label
-    return f"{name}, one source" if entry_of(row.name).single else name
 
 
 def _short(label: str, most: int = 34) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rotogbml.comparison.cells import table_of
 from rotogbml.comparison.figures import figures
-from rotogbml.comparison.render import Shots
+from rotogbml.comparison.parts import Part
 from rotogbml.comparison.roster import entry_of
 from rotogbml.studies.plan import Plan
 from rotogbml.studies.plan_file import written
 
 
-def page(plan: Plan, tables: Shots, command: str) -> str:
+def page(plan: Plan, parts: Sequence[Part], command: str) -> str:
     """Return the page as HTML; equal outcomes give an equal page."""
     from importlib import resources
 
@@ -24,10 +25,10 @@ def page(plan: Plan, tables: Shots, command: str) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["svg"] = Markup
     ours = entry_of(plan.against).label
-    parts: list[dict[str, Any]] = [
-        {"k_shot": k_shot, "table": table_of(plan, rows), "plots": figures(rows, ours)}
-        for k_shot, rows in tables
-        if rows
+    sections: list[dict[str, Any]] = [
+        {"k_shot": part.k_shot, "table": table_of(plan, part), "plots": figures(part.rows, ours)}
+        for part in parts
+        if part.rows
     ]
     budget = plan.rungs[0].budget
     title = f"{len(plan.settings) - len(plan.hidden)} methods, {budget} each"
@@ -36,7 +37,7 @@ def page(plan: Plan, tables: Shots, command: str) -> str:
             style=Markup(style),
             title=title,
             plan=plan,
-            parts=parts,
+            parts=sections,
             written=written(plan),
             command=command,
             ours=ours,

@@ -10,30 +10,32 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 from rotogbml.comparison.cells import LAST_OF_ACCURACY, Table, table_of
+from rotogbml.comparison.choice import Choice
+from rotogbml.comparison.parts import Part
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.evaluation.tables import latex_escape, markdown_escape
 from rotogbml.studies.plan import Plan
 
 Format = Literal["text", "markdown", "latex", "csv", "json"]
-Shots = Sequence[tuple[int, Sequence[CompareRow]]]
-"""Rows of each number of shots."""
+WHICH = "Which one to use, by these rows:"
 
 
-def render(plan: Plan, tables: Shots, format: Format) -> str:
+def render(plan: Plan, parts: Sequence[Part], format: Format) -> str:
     """Return the rows as one string that ends in a line feed, a table for each number of shots."""
     if format == "csv":
-        return _csv([_flat(row) for _, rows in tables for row in rows])
+        return _csv([_flat(row) for part in parts for row in part.rows])
     if format == "json":
         whole = {
             "budget": str(plan.rungs[0].budget),
             "protocol": plan.protocol,
             "stand_ins": plan.suite == "core",
             "ours": plan.against,
-            "rows": [_tree(row) for _, rows in tables for row in rows],
+            "choices": [{"k_shot": part.k_shot, **_chosen(choice)} for part in parts for choice in part.choices],
+            "rows": [_tree(row) for part in parts for row in part.rows],
         }
         return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
     write = {"text": _text, "markdown": _markdown, "latex": _latex}[format]
-    return "\n".join(write(table_of(plan, rows)) for _, rows in tables if rows) or "Nothing is done yet.\n"
+    return "\n".join(write(table_of(plan, part)) for part in parts if part.rows) or "Nothing is done yet.\n"
 
 
 def _text(table: Table) -> str:
@@ -41,7 +43,8 @@ def _text(table: Table) -> str:
     titles = [column.title for column in table.columns]
     cut = titles.index(LAST_OF_ACCURACY) + 1
     halves = (list(range(cut)), [0, 1, *range(cut, len(titles))])
-    return "\n".join([table.heading, "", *(_lines(table, half) for half in halves), *table.below, ""])
+    which = [WHICH, *(f"  {line}" for line in table.choices), ""] if table.choices else []
+    return "\n".join([table.heading, "", *(_lines(table, half) for half in halves), *which, *table.below, ""])
 
 
 def _lines(table: Table, chosen: Sequence[int]) -> str:
@@ -77,9 +80,9 @@ def _markdown(table: Table) -> str:
             escaped = [markdown_escape(cell) for cell in cells]
             lines.append([f"**{cell}**" if c in bold else cell for c, cell in enumerate(escaped)])
     body = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join(
-        [markdown_escape(table.heading), "", *body, "", *(f"- {markdown_escape(line)}" for line in table.below), ""]
-    )
+    which = [f"**{WHICH}**", "", *(f"- {markdown_escape(line)}" for line in table.choices), ""] if table.choices else []
+    notes = [f"- {markdown_escape(line)}" for line in table.below]
+    return "\n".join([markdown_escape(table.heading), "", *body, "", *which, *notes, ""])
 
 
 def _latex(table: Table) -> str:
@@ -92,7 +95,8 @@ def _latex(table: Table) -> str:
         for cells, bold in zip(members, bolds, strict=True):
             escaped = [latex_escape(cell) for cell in cells]
             lines.append(" & ".join(rf"\textbf{{{x}}}" if c in bold else x for c, x in enumerate(escaped)) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *(f"% {line}" for line in table.below), ""])
+    notes = [f"% {line}" for line in [*table.choices, *table.below]]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
 
 
 def _tree(row: CompareRow) -> dict[str, Any]:
@@ -103,6 +107,17 @@ def _tree(row: CompareRow) -> dict[str, Any]:
     difference = row.study.difference
     study["difference"] = None if difference is None else difference._asdict()
     return {**tree, **{name: value for name, value in study.items() if name not in ("learner", "setting")}}
+
+
+def _chosen(choice: Choice) -> dict[str, Any]:
+    """Return a choice by the names of its rows."""
+    told = {"quickest": choice.quickest, "surest": choice.surest}
+    return {
+        "situation": choice.situation,
+        "best": choice.best.name,
+        "alike": [row.name for row, _ in choice.alike],
+        **{name: None if row is None else row.name for name, row in told.items()},
+    }
 
 
 _MEASURED = ("memory", "training_seconds", "adapt_seconds", "predict_seconds")

@@ -52,6 +52,12 @@ class CompareRow:
     """Seconds of training and validation accuracy on the training sources, a mean over targets and seeds."""
     published: list[Published]
 
+    @property
+    def short(self) -> str:
+        """Its name, with what tells it from the same method on all sources; what it begins with is left out."""
+        entry = entry_of(self.name)
+        return f"{entry.label} (one source)" if entry.single else entry.label
+
 
 def compare_rows(ledger: Ledger, k_shot: int) -> list[CompareRow]:
     """Return the rows of which at least a cell is done, in the table's order; p is corrected over them."""

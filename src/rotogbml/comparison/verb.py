@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rotogbml.comparison.declared import Asked, comparison_plan
-from rotogbml.comparison.render import Format, Shots, render
+from rotogbml.comparison.parts import Part, parts_of
+from rotogbml.comparison.render import Format, render
 from rotogbml.comparison.roster import ENTRIES, STARTS, entry_of
-from rotogbml.comparison.rows import CompareRow, compare_rows
+from rotogbml.comparison.rows import CompareRow
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
@@ -134,15 +136,15 @@ def compare(
         pool = create_pool(folder, workers, stop_after, cluster, cluster_options)
         _announce(ledger, lacking, left_out, pool.workers)
         failed = carry_out(ledger, folder, packs, pool)
-    tables = _tables(ledger)
-    print(render(plan, tables, "text"), end="")
-    _write(plan, tables, folder)
+    parts = parts_of(ledger)
+    print(render(plan, parts, "text"), end="")
+    _write(plan, parts, folder)
     if failed:
         raise RotogbmlError(f"{len(failed)} trainings failed, the first: {failed[0]}")
     left = ledger.lacks(plan.cells(plan.rungs[0]), budget)
     if left:
         print(f"{len(left)} trainings are left: the same command goes on")
-    return [row for _, rows in tables for row in rows]
+    return [row for part in parts for row in part.rows]
 
 
 def status(out: str | None = None) -> None:
@@ -155,7 +157,7 @@ def status(out: str | None = None) -> None:
         UsageError: there is no comparison.
         RotogbmlError: the results cannot be read.
     """
-    ledger = _opened(out)
+    ledger = opened(out)
     plan, budget = ledger.plan, ledger.plan.rungs[0].budget
     cells = list(plan.cells(plan.rungs[0]))
     left = ledger.lacks(cells, budget)
@@ -180,19 +182,25 @@ def table(out: str | None = None, format: Format = "text") -> None:
         UsageError: there is no comparison, or nothing of it is done.
         RotogbmlError: the results cannot be read.
     """
-    ledger = _opened(out)
+    ledger = opened(out)
     if not ledger.done:
         raise UsageError(f"{ledger.path} holds no outcome of this comparison: begin with 'rotogbml compare'")
-    tables = _tables(ledger)
-    print(render(ledger.plan, tables, format), end="")
-    _write(ledger.plan, tables, ledger.path.parent)
+    parts = parts_of(ledger)
+    print(render(ledger.plan, parts, format), end="")
+    _write(ledger.plan, parts, ledger.path.parent)
 
 
 # From Python as on the command line: ``rotogbml.compare.status(...)``, ``rotogbml.compare.table(...)``.
 vars(compare).update(status=status, table=table)
 
 
-def _opened(out: str | None) -> Ledger:
+def opened(out: str | None) -> Ledger:
+    """Return the plan and outcomes of a comparison's folder; runs/compare where not given.
+
+    Raises:
+        UsageError: there is no comparison.
+        RotogbmlError: the results cannot be read.
+    """
     folder = RUNS if out is None else Path(out)
     kept = folder / PLAN
     if not kept.is_file():
@@ -203,19 +211,15 @@ def _opened(out: str | None) -> Ledger:
     return Ledger(plan, folder / FILE)
 
 
-def _tables(ledger: Ledger) -> Shots:
-    return [(k_shot, compare_rows(ledger, k_shot)) for k_shot in ledger.plan.k_shot]
-
-
-def _write(plan: Plan, tables: Shots, folder: Path) -> None:
+def _write(plan: Plan, parts: Sequence[Part], folder: Path) -> None:
     from rotogbml.comparison.page import page
 
-    if not any(rows for _, rows in tables):
+    if not any(part.rows for part in parts):
         return
     for name, format in FILES.items():
-        write_atomic(folder / name, render(plan, tables, format))
+        write_atomic(folder / name, render(plan, parts, format))
     command = shlex.join(["rotogbml", "compare", "table", "--out", str(folder)])
-    write_atomic(folder / PAGE, page(plan, tables, command))
+    write_atomic(folder / PAGE, page(plan, parts, command))
     print(f"\n{folder / PAGE}; {', '.join(FILES)} beside it")
 
 

@@ -115,20 +115,24 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str)
         episodes=plan.test.episodes,
         mean=float(np.mean([mean for mean, _ in by_target.values()])),
         ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
-        difference=_difference(ledger, rung, learner, tested, setting),
+        difference=difference_of(ledger, rung, learner, tested, setting, plan.against),
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
         spread=_mean([c["spread"] for c in conflict if "spread" in c]),
     )
 
 
-def _difference(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str) -> Difference | None:
-    """Return setting − against, paired by target, seed and episode, over the seeds that are whole for both."""
-    plan = ledger.plan
-    if setting == plan.against:
+def difference_of(
+    ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str, against: str
+) -> Difference | None:
+    """Return setting − against, paired by target, seed and episode, over the seeds that are whole for both.
+
+    None where there is no such seed, and of a setting to itself.
+    """
+    if setting == against:
         return None
-    targets, planned, _ = plan.span(rung)
-    ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, plan.against))
+    targets, planned, _ = ledger.plan.span(rung)
+    ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, against))
     both = ours.keys() & theirs.keys()
     seeds = [seed for seed in planned if all((target, seed) in both for target in targets)]
     if not seeds:
