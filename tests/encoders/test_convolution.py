@@ -18,7 +18,8 @@ from rotogbml.encoders import Convolution, convolution, create_encoder, set_prec
 from rotogbml.episodes import Examples
 from rotogbml.errors import UsageError
 from rotogbml.learners import create_learner
-from rotogbml.training.run import RunFolder, method_name
+from rotogbml.training.naming import method_name
+from rotogbml.training.run import RunFolder
 
 SHAPES = [(4, 3, 5, 3, 1, 1, 8, 6), (1, 2, 3, 3, 2, 1, 7, 9), (3, 4, 2, 1, 2, 0, 5, 5), (2, 3, 4, 7, 2, 3, 11, 8)]
 """b, c_in, c, kernel, stride, padding, h, w."""

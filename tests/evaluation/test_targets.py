@@ -136,5 +136,5 @@ def test_a_run_that_held_nothing_out_needs_a_target(pack: Path, evaluate: Evalua
         episodes=EpisodeConfig(**tiny),
         encoder=EncoderConfig(width=4),
     )
-    with pytest.raises(UsageError, match=r"no target: the run held nothing out, so name one with --target"):
+    with pytest.raises(UsageError, match=r"held no source out: name one with --target"):
         evaluate(str(tmp_path / "run"))

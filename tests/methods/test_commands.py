@@ -19,7 +19,8 @@ from rotogbml.method_presets import METHODS, NEEDS_START, SPELT, UNTRAINED
 from rotogbml.methods import list_methods
 from rotogbml.sources.packed import open_pack
 from rotogbml.training import checkpoint
-from rotogbml.training.run import RunFolder, method_name
+from rotogbml.training.naming import method_name
+from rotogbml.training.run import RunFolder
 
 ROOMS = ("theta", "phi", "alpha", "statistics", "optimizer", "step")
 SCRIPTS = ("arrows", "greek", "lao")

@@ -18,7 +18,8 @@ from rotogbml.episodes import Episode
 from rotogbml.training import checkpoint
 from rotogbml.training import trainer as training
 from rotogbml.training.assemble import assemble
-from rotogbml.training.run import RunFolder, method_name
+from rotogbml.training.naming import method_name
+from rotogbml.training.run import RunFolder
 from rotogbml.training.trainer import Trainer
 
 STEPS, EVERY = 20, 3

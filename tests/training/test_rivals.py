@@ -16,7 +16,8 @@ from rotogbml.cli import main
 from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, ReweightConfig, RotateConfig
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import NAMES, SPELT
-from rotogbml.training.run import RunFolder, method_name
+from rotogbml.training.naming import method_name
+from rotogbml.training.run import RunFolder
 from rotogbml.training.step import meta_step
 
 SOLVERS = {"cagrad": ("cvxpy", "clarabel"), "nash-mtl": ("cvxpy", "ecos")}

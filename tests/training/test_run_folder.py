@@ -14,7 +14,8 @@ import pytest
 from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, ReweightConfig, RunConfig
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.sources.packed import PackedSource, open_pack
-from rotogbml.training.run import RunFolder, config_from, flat, method_name
+from rotogbml.training.naming import method_name
+from rotogbml.training.run import RunFolder, config_from, flat
 
 Configure = Callable[..., RunConfig]
 

@@ -22,7 +22,8 @@ from rotogbml.learners import HEADS, Learner, Psi
 from rotogbml.methods import Compared
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import build
-from rotogbml.training.run import RunFolder, method_name
+from rotogbml.training.naming import method_name
+from rotogbml.training.run import RunFolder
 
 PIXELS = "nearest prototype on pixels"
 UNTRAINED = "untrained encoder"

@@ -9,10 +9,9 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from rotogbml.children import cores
-from rotogbml.config import RunConfig
 from rotogbml.config import names as listed
-from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
-from rotogbml.evaluation.asked import asked_of, default_targets, protocol_label
+from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.evaluation.asked import asked_of, default_targets, named_sources, protocol_label
 from rotogbml.evaluation.calibration import Scored
 from rotogbml.evaluation.cost import cost
 from rotogbml.evaluation.dealing import scored
@@ -26,7 +25,6 @@ from rotogbml.evaluation.work import LOWER, Test
 from rotogbml.files import make_folder
 from rotogbml.memory import saying_what_to_lower
 from rotogbml.numbers import defined
-from rotogbml.sources.packed import PackedSource
 from rotogbml.training.checkpoint import DamagedError
 from rotogbml.training.sources import open_sources
 from rotogbml.training.validation import mean_ci95
@@ -112,7 +110,8 @@ def evaluate(
     specs += [*singles, Spec("untrained", specs[0].run, checkpoint, test_steps), Spec("pixels")]
 
     seen = {run: Seen.by(run) for run in runs}
-    wanted = {name: asked.split(name, split) for name in _targets(target, first, found)}
+    chosen = named_sources(default_targets(first, found) if target is None else target, found, runs[0])
+    wanted = {source.name: asked.split(source.name, split) for source in chosen}
     tests = [
         Test(
             found[name],
@@ -174,16 +173,6 @@ def _load(spec: Spec, size: int) -> None:
     except DamagedError as error:
         other = "last" if spec.checkpoint == "best" else "best"
         raise RotogbmlError(f"{error}: test the other one with --checkpoint {other}, or train again") from error
-
-
-def _targets(target: list[str] | None, first: RunConfig, found: dict[str, PackedSource]) -> list[str]:
-    names = list(dict.fromkeys(default_targets(first, found) if target is None else target))
-    if not names:
-        raise UsageError("no target: the run held nothing out, so name one with --target")
-    for name in names:
-        if name not in found:
-            raise UsageError(f"no source '{name}'{did_you_mean(name, found)}: there are {', '.join(found)}")
-    return names
 
 
 def _score(specs: list[Spec], tests: list[Test], episodes: int, workers: int) -> dict[tuple[Spec, str], Scored]:

@@ -117,7 +117,8 @@ def _tested(work: Work) -> dict[str, Any]:
     from rotogbml.evaluation.seen import Seen, honest_split
     from rotogbml.evaluation.work import Test
     from rotogbml.training import checkpoint
-    from rotogbml.training.run import RunFolder, method_name
+    from rotogbml.training.naming import method_name
+    from rotogbml.training.run import RunFolder
     from rotogbml.training.sources import open_sources
 
     cell, plan = work.cell, work.test

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from rotogbml.training.assemble import Parts
+from rotogbml.training.naming import method_name
 from rotogbml.training.outer import create_optimizer
 from rotogbml.training.progress import clock
-from rotogbml.training.run import method_name
 from rotogbml.training.step import meta_step
 
 

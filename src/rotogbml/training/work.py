@@ -20,12 +20,13 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts, assemble
 from rotogbml.training.compared import trains
 from rotogbml.training.dry_run import dry_run as measure
+from rotogbml.training.naming import method_name
 from rotogbml.training.place import Place, met, threads_of
 from rotogbml.training.profile import NO_PROFILE, Profile
 from rotogbml.training.progress import clock
 from rotogbml.training.protocol import announcement
 from rotogbml.training.ranks import Ranks
-from rotogbml.training.run import RunFolder, flat, method_name
+from rotogbml.training.run import RunFolder, flat
 from rotogbml.training.state import State
 from rotogbml.training.trainer import LOWER, Trainer
 
