@@ -71,7 +71,8 @@ def _verb(arguments: list[str]) -> tuple[str, list[str]]:
 def _overview(only: set[str] | None = None) -> str:
     about = "Meta-learning from a few photos a class and several unlike sources."
     lines = ["usage: rotogbml VERB [options]", "", about, "", "verbs:"]
-    lines += [f"  {name:<14}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
+    wide = max(map(len, VERBS)) + 2
+    lines += [f"  {name:<{wide}}{verb.help}" for name, verb in VERBS.items() if only is None or name in only]
     return "\n".join(
         [*lines, "", "rotogbml VERB --help lists a verb's options; rotogbml --version prints the version."]
     )
