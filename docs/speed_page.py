@@ -70,7 +70,7 @@ W1 on a made pack of five sources with the default augmentation, as `rotogbml tr
 steps, the profiler's own cost in it. Each operator counts for itself alone, so the families add up. (`python -m
 benchmarks.where`)
 
-{tables.where_table(record)}""")
+{tables.where_table(record)}{_disturbed(record["where"])}""")
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
@@ -149,6 +149,9 @@ bound by memory everywhere.
     lines = [f"| {name} | {s:.2f} | {100 * gflop / peak['peak'] / s:.0f} |" for name, s in steps]
     share = sum(row["block"] for row in conv1) / block
     operations = sum(row["gflop"] for row in conv1) / gflop
+    if block < took or (ours and ours["seconds"] < block):
+        # A part that took longer than the whole says nothing of what is left.
+        return "\n".join([said, *lines, "", _UNTRUE])
     tail = f"""What remains: the library's convolutions stay {took - least:.2f} s above their roofline; our blocks, with
 norm, pooling and ReLU, take {block - took:+.2f} s beside those alone, where {rest:.2f} s would be the least; conv1 is
 {100 * share:.0f} % of the blocks' time for {100 * operations:.0f} % of the operations."""
@@ -161,6 +164,24 @@ norm, pooling and ReLU, take {block - took:+.2f} s beside those alone, where {re
 Were all but the library's convolutions free, the step would be {most:.1f} times as fast as the plain loop; it is
 {now:.1f} times."""
     return "\n".join([said, *lines, "", tail])
+
+
+_UNTRUE = """\
+Not to be read as it stands: one by one, parts took longer than the whole step that holds them, so something else must
+have been on the machine while they were timed, and what remains beside them cannot be told. A phase is the difference
+of two readings: one that was disturbed is too much in its own row and too little in the next (a time below 0), and
+only the sum over the phases of a layer's support, or query, is a reading of its own."""
+
+
+def _disturbed(runs: Record) -> str:
+    """Return what is to be said where the run that does least took longest."""
+    plain, *others = (sum(run["seconds"].values()) for run in runs.values())
+    if plain <= min(others, default=plain):
+        return ""
+    return """
+
+The plain run does less than the others and took longer, so something else was on the machine: neither its seconds nor
+its shares are to be held against theirs."""
 
 
 def main() -> None:
