@@ -181,7 +181,8 @@ def test_a_source_with_too_few_images_is_left_out_of_that_draw_and_said_once(
     assert shots_of_small == {1}
     assert {len(e.support.y) // 2 for e in episodes} == {1, 2, 3}
     assert [r.getMessage() for r in caplog.records] == [
-        "small is left out of 2-way tasks of 2 shots and more: 0 'train' classes hold 2 + 3 images"
+        "small: 4 of its 6 'train' classes hold fewer than 1 + 3 images and are never drawn",
+        "small is left out of 2-way tasks of 2 shots and more: 0 'train' classes hold 2 + 3 images",
     ]
 
 

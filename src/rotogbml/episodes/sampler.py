@@ -207,8 +207,14 @@ class EpisodeSampler:
         return [source for source in self.sources if len(self._classes(source, k)) >= self.n_way]
 
     def _say_who_is_left_out(self) -> None:
-        """Say of each source, once, from which number of shots on it cannot serve."""
+        """Say of each source, once, how many classes are never drawn, and from how many shots on it cannot serve."""
         for source in self.sources:
+            every, enough = len(source.classes_of(self.split)), len(self._classes(source, self.k_low))
+            if self.n_way <= enough < every:
+                log.warning(
+                    "%s: %d of its %d '%s' classes hold fewer than %d + %d images and are never drawn",
+                    *(source.name, every - enough, every, self.split, self.k_low, self.n_query),
+                )
             for k in range(self.k_low, self.k_high + 1):
                 enough = len(self._classes(source, k))
                 if enough < self.n_way:

@@ -53,7 +53,10 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         targets = [target for target in plan.targets if any(target in row.targets for row in members)]
         columns = ["learner", "setting", *targets, "mean ± 95 % CI", "difference", "95 % interval", "p", "trainings"]
         body = [_cells(row, targets) for row in members]
-        yield head, [*columns, "cosine", "norm ratio"], _starred(body, 2, 3 + len(targets))
+        most = max(row.cells for row in members)
+        alike = [line for row, line in zip(members, body, strict=True) if row.cells == most]
+        _star(alike, 2, 3 + len(targets))
+        yield head, [*columns, "cosine", "norm ratio"], body
 
 
 def _shots(row: StudyRow) -> str:
@@ -78,14 +81,13 @@ def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
     ]
 
 
-def _starred(body: list[list[str]], first: int, last: int) -> list[list[str]]:
-    """Put ``**`` about the best of each column of accuracies; equal as printed is equal."""
+def _star(body: list[list[str]], first: int, last: int) -> None:
+    """Put ``**`` about the best of each column of accuracies, among rows of as many trainings; as printed."""
     for c in range(first, last):
         best = max((line[c] for line in body if line[c] != NOTHING), key=_leading, default=NOTHING)
         for line in body:
             if line[c] != NOTHING and _leading(line[c]) == _leading(best) and len(body) > 1:
                 line[c] = f"**{line[c]}**"
-    return body
 
 
 def _leading(cell: str) -> float:

@@ -194,7 +194,7 @@ def as_given(
 
 
 LONG_STEPS, LONG_MINUTES = 300, 2.0
-"""From here on processes pay: of conv4 they take 0.73 to 0.89 of a step (docs/speed.md), and seconds to start."""
+"""From here on processes pay: of conv4 they take 0.76 to 0.89 of a step (docs/speed.md), and seconds to start."""
 
 
 def _usual(job: Job) -> Literal["auto"] | None:
