@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rotogbml.errors import UsageError
 from rotogbml.releases.importing import import_release, read_release
 from rotogbml.releases.release import published_lines
 from rotogbml.sources.packed import open_pack
@@ -56,6 +57,18 @@ class TestCars:
         (root / "cars_test_annos_withlabels.mat").unlink()
         reading = read_release("cars", root).reading
         assert reading.counts() == {"unlabelled_test_image": 2, "class_without_images": 1}
+
+    def test_the_test_part_alone(self, lay: Lay, pictures: Pictures) -> None:
+        files = pictures(["cars_test/00001.jpg", "cars_test/00002.jpg"])
+        rows = [("00001.jpg", 2), ("00002.jpg", 1), ("00003.jpg", 1)]
+        files["cars_test_annos_withlabels.mat"] = mat(annotations=annotations(rows))
+        files["devkit/cars_meta.mat"] = mat(class_names=np.array(CARS, dtype=object))
+        root = lay(files)
+        with pytest.raises(UsageError, match=r"1 missing_file, 2 test_part.*--whole takes parts"):
+            read_release("cars", root)
+        reading = read_release("cars", root, whole=True).reading
+        assert reading.per_class() == {CARS[0]: 1, CARS[1]: 1}
+        assert reading.counts() == {"class_without_images": 1, "missing_file": 1}
 
     def test_two_archives_beside_each_other(self, tmp_path: Path, pictures: Pictures) -> None:
         devkit = {

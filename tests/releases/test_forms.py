@@ -54,6 +54,48 @@ def test_pacs_is_four_sources(lay: Lay, tmp_path: Path, pictures: Pictures) -> N
     assert all(source.classes == ("dog", "house") for source in pack.values())
 
 
+def test_the_lists_of_pacs_say_what_is_missing(lay: Lay, pictures: Pictures) -> None:
+    files = pictures(["PACS/kfold/photo/dog/1.jpg", "PACS/kfold/photo/dog/2.jpg", "PACS/kfold/sketch/dog/1.png"])
+    lists = {
+        "photo_train": "photo/dog/1.jpg 1\nphoto/dog/3.jpg 1\n",
+        "photo_crossval": "photo/dog/2.jpg 1\n",
+        "photo_test": "photo/dog/1.jpg 1\nphoto/dog/2.jpg 1\nphoto/dog/3.jpg 1\n",
+        "sketch_test": "sketch/dog/1.png 1\nsketch/horse/1.png 5\n",
+    }
+    splits = "PACS/Train val splits and h5py files pre-read"
+    root = lay(files | {f"{splits}/{name}_kfold.txt": text for name, text in lists.items()})
+    for place in (root, root / "PACS/kfold", root / "PACS/kfold/photo/dog"):
+        reading = read_release("pacs", place).reading
+        assert {(row.source, row.path[-9:]): row.part for row in reading.rows} == {
+            ("pacs-photo", "dog/1.jpg"): "train",
+            ("pacs-photo", "dog/2.jpg"): "val",
+            ("pacs-sketch", "dog/1.png"): "",
+        }
+        assert reading.counts() == {"class_without_images": 1, "missing_file": 2}
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("omniglot", "images_background/Greek/character01/0001_01.png"),
+        ("miniimagenet", "train/n01532829/a.jpg"),
+        ("places", "data_256/a/abbey/1.jpg"),
+        ("pacs", "photo/dog/1.jpg"),
+        ("eurosat", "2750/Forest/Forest_1.jpg"),
+    ],
+)
+def test_what_is_no_image_among_the_images_is_said(lay: Lay, pictures: Pictures, name: str, image: str) -> None:
+    root = lay(pictures([image]) | {f"{image.rpartition('/')[0]}/Thumbs.db": b"x", "README": b"x"})
+    assert read_release(name, root).reading.counts() == {"not_an_image": 1}
+
+
+def test_an_archive_in_an_archive_is_said(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "omniglot-master.zip", "w") as archive:
+        archive.writestr("python/images_background.zip", b"x")
+    with pytest.raises(UsageError, match="archive in an archive is not read: unpack the outer one"):
+        read_release("omniglot", tmp_path / "omniglot-master.zip")
+
+
 class TestGeneric:
     def test_a_table_with_groups_and_parts(
         self, lay: Lay, tmp_path: Path, pictures: Pictures, split_of: SplitOf

@@ -52,6 +52,21 @@ class TestMiniImageNet:
         assert "must be complete" in read.reading.remarks[0]
         assert read.reading.counts() == {}
 
+    def test_lists_of_something_else_above(self, lay: Lay, pictures: Pictures) -> None:
+        places = ("train/n01532829", "test/n01930112")
+        table = "filename,label\nn0153282900000001.jpg,n01532829\n"
+        names = [f"{place}/{place.partition('/')[2]}00000001.jpg" for place in places]
+        for depth, where in enumerate(("mini", "a/mini", "a/b/mini")):
+            root = lay(pictures(f"{where}/{name}" for name in names) | {"train.csv": table}, str(depth))
+            taken = len(read_release("miniimagenet", root / where).reading.rows)
+            assert taken == (2 if depth else 1)  # right above, the list is of these images
+        for where in ("flat", "a/flat"):
+            other = {"train.csv": "id,text\n1,a\n"}
+            root = lay(pictures(f"{where}/{name.partition('/')[2]}" for name in names) | other, where)
+            assert len(read_release("miniimagenet", root / where).reading.rows) == 2
+            with pytest.raises(UsageError, match="no column 'filename'"):
+                read_release("miniimagenet", root)
+
     def test_imagenet_without_the_lists_is_refused(self, lay: Lay, pictures: Pictures) -> None:
         root = lay(dict.fromkeys((f"train/n01532829/n01532829_{i}.JPEG" for i in range(601)), b"x"))
         with pytest.raises(UsageError, match=r"601 images of n01532829.*train\.csv"):

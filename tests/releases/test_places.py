@@ -68,6 +68,47 @@ class TestPlaces:
         assert whole.images == {"a0": 202, "a1": 11}  # with one of the validation part each
         assert whole.wrong == {"a1": (11, 200)}  # more than the literature takes is no fault
 
+    @pytest.mark.parametrize(
+        ("lists", "label", "left"),
+        [
+            (  # of the release
+                {
+                    "places365_train_standard.txt": "/a/airfield/1.jpg 0\n/b/bakery/shop/1.jpg 1\n/a/airfield/2.jpg 0",
+                    "places365_val.txt": "Places365_val_1.jpg 1\nPlaces365_val_2.jpg 1\n",
+                    "categories_places365.txt": "/a/airfield 0\n/b/bakery/shop 1\n/z/zen_garden 2\n",
+                },
+                "bakery/shop",
+                {"class_without_images": 1, "missing_file": 1, "val_part": 1},
+            ),
+            (  # of the easy format itself
+                {
+                    "x/train.txt": "train/airfield/1.jpg\ntrain/bakery-shop/1.jpg\ntrain/airfield/2.jpg",
+                    "x/val.txt": "val/bakery-shop/Places365_val_1.jpg\n",
+                },
+                "bakery-shop",
+                {"missing_file": 1, "val_part": 1},
+            ),
+            (  # of the validation part alone
+                {
+                    "places365_val.txt": "Places365_val_1.jpg 1\n",
+                    "categories_places365.txt": "/a/airfield 0\n/b/bakery/shop 1\n",
+                },
+                "bakery/shop",
+                {"val_part": 1},
+            ),
+        ],
+    )
+    def test_the_easy_format_with_lists(
+        self, lay: Lay, pictures: Pictures, lists: dict[str, str], label: str, left: dict[str, int]
+    ) -> None:
+        names = ("train/airfield/1.jpg", "train/bakery-shop/1.jpg", "val/bakery-shop/Places365_val_1.jpg")
+        reading = read_release("places", lay(pictures(f"places365_standard/{name}" for name in names) | lists)).reading
+        assert {row.path.partition("/")[2]: row.label for row in reading.rows} == {
+            names[0]: "airfield",
+            names[1]: label,
+        }
+        assert reading.counts() == left
+
     def test_letters_without_lists(self, lay: Lay, pictures: Pictures) -> None:
         reading = read_release(
             "places", lay(pictures(["data_256/a/abbey/1.jpg", "data_256/b/bakery/shop/1.jpg"]))

@@ -53,6 +53,23 @@ class TestPlantae:
             assert list(reading.per_class()) == [folders[0].rpartition("/")[2]]
             assert reading.counts() == {"other_supercategory": 1}
 
+    def test_places_and_test_images_of_the_same_year(self, lay: Lay, pictures: Pictures) -> None:
+        tree = {
+            "images": [{"id": 1, "file_name": "train_val2018/Plantae/5321/1.jpg"}],
+            "annotations": [{"image_id": 1, "category_id": 5321}],
+            "categories": [{"id": 5321, "name": "5321", "supercategory": "Plantae"}],
+        }
+        files = pictures(["train_val2018/Plantae/5321/1.jpg", "test2018/2.jpg"])
+        tables = {"train2018.json": json.dumps(tree), "train2018_locations.json": "[]", "test2018.json": "{}"}
+        root = lay(files | tables)
+        reading = read_release("plantae", root).reading
+        assert reading.per_class() == {"5321": 1}
+        assert reading.counts() == {"unlabelled_test_image": 1}
+        (root / "train2018.json").unlink()
+        (root / "train_val2018/Plantae/5321/1.jpg").unlink()
+        with pytest.raises(UsageError, match=r"nothing of Plantae.*1 unnamed_file"):
+            read_release("plantae", root)  # test2018 is no species
+
     def test_two_years_are_two_releases(self, lay: Lay) -> None:
         with pytest.raises(UsageError, match=r"two releases: train2017\.json and train2018\.json"):
             read_release("plantae", lay({"train2017.json": "{}", "train2018.json": "{}"}))

@@ -22,16 +22,16 @@ def read(files: Files, whole: bool) -> Reading:
     names = _names(files)
     images = Finder(files.images)
     devkit = files.one("cars_train_annos.mat")
-    if devkit is not None:
-        rows = list(_devkit(files, devkit, names, "train"))
-        test = files.one("cars_test_annos_withlabels*.mat")
+    test = files.one("cars_test_annos_withlabels*.mat")
+    if devkit or test:
+        rows = list(_devkit(files, devkit, names, "train")) if devkit else []
         rows += _devkit(files, test, names, "test") if test else []
         there = any(images.find(row.name) for row in rows)
-        if there or files.one("cars_annos.mat") is None:
+        if there or (devkit and files.one("cars_annos.mat") is None):
             if not there:  # the folder was renamed, or the .tgz holds the images bare
                 rows = [row._replace(name=base(row.name)) for row in rows if row.part == "train"]
                 images = Finder(files.images, keep=lambda path: "cars_test" not in path)
-            return by_names(files, rows, "devkit (cars_train_annos.mat)", names, images, whole)
+            return by_names(files, rows, f"devkit ({base(devkit or test or '')})", names, images, whole)
     annos = files.one("cars_annos.mat")
     if annos is not None:
         return by_names(files, _annos(files, annos, names), "cars_annos.mat", names, images, whole)
@@ -109,7 +109,7 @@ RELEASE = Release(
     layout="cars_train/00001.jpg and devkit/{cars_train_annos,cars_meta}.mat; or car_ims/ and cars_annos.mat; or "
     "{train,test}/CLASS/*.jpg",
     takes="the 8,144 images of the training part, uncut",
-    marks=("cars_train_annos.mat", "cars_annos.mat", "devkit", "car_devkit*"),
+    marks=("cars_train_annos.mat", "cars_test_annos_withlabels*.mat", "cars_annos.mat", "devkit", "car_devkit*"),
     folders=("* Sedan [12][0-9][0-9][0-9]", "* SUV [12][0-9][0-9][0-9]", "cars_train", "car_ims"),
     read=read,
     splits={"98/49/49": split},

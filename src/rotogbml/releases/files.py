@@ -157,7 +157,7 @@ def open_files(
     if anywhere:
         if files and _holds(files, marks):
             return files
-        for above in marked_above(path, marks):
+        for above in marked_above(path, marks, levels=1 if files and _parted(files, folders) else CLIMB):
             return _list(above)
         if files and _holds(files, folders, only_folders=True):
             whole = _whole(path.resolve())
@@ -176,10 +176,12 @@ def open_above(files: Files, marks: Sequence[str]) -> Iterator[Files]:
         yield _list(above)
 
 
-def marked_above(path: Path, patterns: Sequence[str], only_folders: bool = False) -> Iterator[Path]:
+def marked_above(
+    path: Path, patterns: Sequence[str], only_folders: bool = False, levels: int = CLIMB
+) -> Iterator[Path]:
     """Yield the folders above a place that directly hold something of one of the names, the nearest first."""
     folded = [pattern.casefold() for pattern in patterns]
-    for above in list(path.resolve().parents)[:CLIMB]:
+    for above in list(path.resolve().parents)[:levels]:
         if above in (Path(above.anchor), Path.home()):
             return
         if _marked((item.name for item in _items(above) if not only_folders or item.is_dir()), folded):
@@ -192,6 +194,17 @@ def _holds(files: Files, patterns: Sequence[str], only_folders: bool = False) ->
     if not only_folders:
         names |= {base(path) for path in files.others}
     return _marked(names, [pattern.casefold() for pattern in patterns])
+
+
+def _parted(files: Files, patterns: Sequence[str]) -> bool:
+    """Return whether folders of the names lie in several of train, val and test: that is nearly all of a release.
+
+    A label file far above may then be of anything: train.csv is a common name.
+    """
+    folded = [pattern.casefold() for pattern in patterns]
+    ends = {tuple(place.casefold().split("/")[-2:]) for place in {path.rpartition("/")[0] for path in files.found}}
+    parts = {SPLIT_FOLDERS.get(end[0]) for end in ends if len(end) == 2 and _marked(end[1:], folded)}
+    return len(parts - {None}) > 1
 
 
 def _whole(folder: Path) -> Path:

@@ -18,6 +18,14 @@ def part_of(folders: list[str]) -> str:
     return ""
 
 
+def leave_strays(reading: Reading, files: Files) -> None:
+    """Note the files that are no images and lie among the images that are taken."""
+    places = {row.path.rpartition("/")[0] for row in reading.rows}
+    for path in sorted(files.found):
+        if not is_image(path) and path.rpartition("/")[0] in places:
+            reading.leave(path, "not_an_image")
+
+
 def class_folders(
     files: Files,
     form: str,
@@ -44,7 +52,6 @@ def class_folders(
     """
     reading = Reading(form)
     seen: dict[tuple[str, str, str], str] = {}
-    places: set[str] = set()
     for path in sorted(files.images, key=lambda path: (path.count("/"), path)):
         folders = path.split("/")[:-1]
         if not keep(path):
@@ -58,11 +65,8 @@ def class_folders(
             reading.leave(path, "nested_copy")
             continue
         seen[row.part, row.label, base(path)] = path
-        places.add(path.rpartition("/")[0])
         reading.rows.append(row)
-    for path in sorted(files.found):
-        if not is_image(path) and path.rpartition("/")[0] in places:
-            reading.leave(path, "not_an_image")
+    leave_strays(reading, files)
     reading.rows.sort(key=lambda row: (row.label, row.path))
     reading.classes = sorted({row.label for row in reading.rows})
     if train_only and not whole and any(row.part == "train" for row in reading.rows):

@@ -12,6 +12,7 @@ from rotogbml.releases.files import Files, open_above, open_files
 from rotogbml.releases.reading import Reading, Row
 from rotogbml.releases.registry import release_named
 from rotogbml.releases.release import Release
+from rotogbml.sources.containers import ARCHIVE_SUFFIXES
 from rotogbml.sources.options import PackOptions
 from rotogbml.sources.overlap import Avoid
 from rotogbml.sources.pack import pack_tree
@@ -47,7 +48,16 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
     """
     release = release_named(name)
     files = open_files(path, release.marks, release.folders, release.anywhere)
-    reading = release.read(files, whole)
+    try:
+        reading = release.read(files, whole)
+    except UsageError:
+        alone = _alone(release, files, path, whole)
+        if alone is None:
+            raise
+        return alone
+    alone = None if _from(reading, files, path) else _alone(release, files, path, whole)
+    if alone is not None:
+        return alone
     if reading.rows:
         return Read(release, files, reading, Path(path))
     for above in open_above(files, release.marks) if release.anywhere else ():
@@ -55,6 +65,30 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
         if again.rows:
             return Read(release, above, again, Path(path))
     raise UsageError(_nothing(release, files, reading))
+
+
+def _from(reading: Reading, files: Files, path: str | Path) -> bool:
+    """Return whether an image is taken from the very place that was given."""
+    place = _below(files, path)
+    return not place or any(row.path.startswith(f"{place}/") for row in reading.rows)
+
+
+def _below(files: Files, path: str | Path) -> str:
+    """Return where a place lies below the root of what was listed; empty where it is the root."""
+    place, root = Path(path).resolve(), files.root.resolve()
+    return place.relative_to(root).as_posix() if root in place.parents else ""
+
+
+def _alone(release: Release, files: Files, path: str | Path, whole: bool) -> Read | None:
+    """Read the place that was given without what lies above it: label files up there may be of something else."""
+    if not _below(files, path):
+        return None
+    try:
+        here = open_files(path, anywhere=False)
+        reading = release.read(here, whole)
+    except UsageError:
+        return None
+    return Read(release, here, reading, Path(path)) if reading.rows else None
 
 
 def _nothing(release: Release, files: Files, reading: Reading) -> str:
@@ -68,6 +102,10 @@ def _nothing(release: Release, files: Files, reading: Reading) -> str:
         there = f"its {len(files.found):,} files are {first}{', ...' if len(files.found) > 3 else ''}"
     if files.skips:
         there += f"; {len(files.skips):,} were refused, such as '{files.skips[0].path}' ({files.skips[0].reason})"
+    if any(path.lower().endswith(ARCHIVE_SUFFIXES) for path in files.found):
+        there += "; an archive in an archive is not read: unpack the outer one"
+    if any(reason.endswith("_part") for reason in reading.counts()):
+        there += "; --whole takes parts that the literature leaves out"
     return f"nothing of {release.title} under {files.root}{why}: {there}; expected {release.layout}"
 
 

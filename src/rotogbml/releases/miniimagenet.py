@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, base
 from rotogbml.releases.finder import Finder
-from rotogbml.releases.folders import part_of
+from rotogbml.releases.folders import leave_strays, part_of
 from rotogbml.releases.reading import Named, Reading, Row, by_names
 from rotogbml.releases.release import Release, published
 from rotogbml.releases.tables import read_csv
@@ -87,6 +87,7 @@ def _folders(files: Files) -> Reading:
             reading.leave(path, "other_class")
         else:
             reading.rows.append(Row(path, label, part=part_of(folders)))
+    leave_strays(reading, files)
     reading.rows.sort(key=lambda row: (row.label, row.path))
     reading.classes = sorted({row.label for row in reading.rows})
     counts = Counter(row.label for row in reading.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rotogbml.releases.files import Files
+from rotogbml.releases.folders import leave_strays
 from rotogbml.releases.reading import Reading, Row
 from rotogbml.releases.release import Release
 from rotogbml.sources.tree import ClassSplit
@@ -28,6 +29,7 @@ def read(files: Files, whole: bool) -> Reading:
         seen.add((label, parts[-1]))
         part = "test" if _set(path) == "images_evaluation" else "train" if _set(path) else ""
         reading.rows.append(Row(path, label, part=part))
+    leave_strays(reading, files)
     reading.rows.sort(key=lambda row: (row.label, row.path))
     reading.classes = sorted({row.label for row in reading.rows})
     return reading

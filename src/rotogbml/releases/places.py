@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, base
 from rotogbml.releases.finder import Finder
-from rotogbml.releases.folders import class_folders, part_of
+from rotogbml.releases.folders import class_folders, leave_strays, part_of
 from rotogbml.releases.reading import Named, Reading, Row, by_names
 from rotogbml.releases.release import Release, every_other, published_lines
 from rotogbml.releases.tables import pairs
@@ -43,13 +43,16 @@ def _lists(files: Files, whole: bool) -> Reading | None:
     """Read the lists: the training part, or the validation part where no image of the former is there."""
     categories = _categories(files)
     finder = Finder(files.images)
-    train = [row for name in _TRAIN if (path := files.one(name)) for row in _rows(files, path, categories, "train")]
+    train = [row for path in _own(files, _TRAIN) for row in _rows(files, path, categories, "train")]
     for row in train:
-        categories.setdefault(row.part.partition(":")[2], row.label)
-    val = [row for name in _VAL if (path := files.one(name)) for row in _rows(files, path, categories, "val")]
+        if index := row.part.partition(":")[2]:
+            categories.setdefault(index, row.label)
+    val = [row for path in _own(files, _VAL) for row in _rows(files, path, categories, "val")]
     train, val = ([row._replace(part=row.part.partition(":")[0]) for row in rows] for rows in (train, val))
     if not train and not val:
         return None
+    if not any(finder.find(row.name) for row in train):
+        train = _by_folders(files, train, categories)
     known = dict.fromkeys([*categories.values(), *(row.label for row in train)])
     if any(finder.find(row.name) for row in train):
         val = [row._replace(unused="val_part") for row in val if finder.find(row.name)]
@@ -66,10 +69,47 @@ def _lists(files: Files, whole: bool) -> Reading | None:
     return None
 
 
+def _own(files: Files, names: Sequence[str]) -> list[str]:
+    """Return the lists of these names that are there; the last name, train.txt or val.txt, where no other is."""
+    paths = [path for name in names[:-1] if (path := files.one(name))]
+    other = None if paths else files.one(names[-1])
+    return [other] if other else paths
+
+
+def _by_folders(files: Files, train: list[Named], categories: dict[str, str]) -> list[Named]:
+    """Return the training rows for a tree that its lists do not spell, with images that lie there unlisted.
+
+    The easy format has ``train/bakery-shop`` where the lists of the release say ``/b/bakery/shop``; or there are lists
+    of the validation part alone.
+    """
+    easy = [row._replace(name=f"train/{_easy(row.label)}/{base(row.name)}") for row in train]
+    finder = Finder(files.images)
+    if any(finder.find(row.name) for row in easy):
+        return easy
+    spelt = {_easy(label): label for label in [*published_lines("places365.txt"), *categories.values()]}
+    for path in files.images:
+        folders = path.split("/")[:-1]
+        if part_of(folders) == "train" and folders[-1] in spelt:
+            train.append(Named(path, spelt[folders[-1]], part="train"))
+        elif part_of(folders) in ("train", "") and (label := _class_of(folders)):
+            train.append(Named(path, label, part="train"))
+    return train
+
+
+def _easy(label: str) -> str:
+    """Return a class name as folders of the easy format spell it."""
+    return label.replace("/", "-")
+
+
 def _rows(files: Files, path: str, categories: dict[str, str], part: str) -> Iterator[Named]:
     """Yield the rows of a list; their part carries the number of the class along."""
+    easy = {_easy(name): _easy(name) for name in published_lines("places365.txt")}
+    easy |= {_easy(name): name for name in categories.values()}
     for name, index in pairs(files, path, last=True):
-        label = categories.get(index) or _class_of(name.split("/")[:-1])
+        folders = name.split("/")[:-1]
+        label = categories.get(index) or _class_of(folders)
+        if label is None and folders:
+            label = easy.get(folders[-1])
         if label is None:
             raise UsageError(
                 f"'{path}' in {files.root}: no name for class '{index}' of '{name}': categories_places365.txt belongs "
@@ -95,7 +135,7 @@ def _class_of(folders: list[str]) -> str | None:
 
 
 def _folders(files: Files, whole: bool) -> Reading:
-    known = {name.replace("/", "-") for name in published_lines("places365.txt")}
+    known = {_easy(name) for name in published_lines("places365.txt")}
     lettered = [(path, _class_of(path.split("/")[:-1])) for path in files.images]
     easy = next((path for path, label in lettered if label is None and f"/{path}".split("/")[-2] in known), "")
     letters = next((path for path, label in lettered if label is not None), "")
@@ -115,6 +155,7 @@ def _folders(files: Files, whole: bool) -> Reading:
             reading.leave(path, "unnamed_file")
         else:
             reading.rows.append(Row(path, label, part=part_of(path.split("/")[:-1])))
+    leave_strays(reading, files)
     reading.classes = sorted({row.label for row in reading.rows})
     if not whole and any(row.part in ("train", "") for row in reading.rows):
         reading.select((row, f"{row.part}_part" if row.part in ("val", "test") else "") for row in reading.rows)
@@ -123,8 +164,8 @@ def _folders(files: Files, whole: bool) -> Reading:
 
 def split(reading: Reading) -> ClassSplit:
     """Split by every other of the 365 sorted classes; other sets of classes by their own order."""
-    spelt = {label.replace("/", "-"): label for label in reading.classes}
-    order = sorted(name.replace("/", "-") for name in published_lines("places365.txt"))
+    spelt = {_easy(label): label for label in reading.classes}
+    order = sorted(_easy(name) for name in published_lines("places365.txt"))
     if set(spelt) <= set(order):
         rule = "183/91/91: every other of the 365 sorted classes (as in the cross-domain literature)"
         return every_other([spelt.get(name, name) for name in order], rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,8 @@ from rotogbml.sources.tree import ClassSplit
 CLASSES = 200
 TAKEN = 600
 _PLANTS = {"plantae", "plants"}
+_FLAT = re.compile(r"(train|val|test|train_val)_?(20\d\d|images|mini)$", re.IGNORECASE)
+"""A folder of the release itself: images right in it are of no class."""
 
 
 def read(files: Files, whole: bool) -> Reading:
@@ -34,8 +37,8 @@ def read(files: Files, whole: bool) -> Reading:
 
 
 def _annotated(files: Files, whole: bool) -> Reading | None:
-    trains = files.named("train20*.json", "train.json", "train_mini.json")
-    vals = files.named("val20*.json", "val.json")
+    trains = files.named("train20[0-9][0-9].json", "train.json", "train_mini.json")  # not train2018_locations.json
+    vals = files.named("val20[0-9][0-9].json", "val.json")
     years = {base(path) for path in trains}
     if len(years) > 1:
         raise UsageError(f"{files.root} holds two releases: {' and '.join(sorted(years))}: give the folder of one")
@@ -87,7 +90,7 @@ def _names(categories: list[dict[str, Any]]) -> dict[Any, tuple[str, bool]]:
 
 
 def _folders(files: Files) -> Reading:
-    reading = class_folders(files, "class folders (no json)")
+    reading = class_folders(files, "class folders (no json)", is_class=lambda folder: not _FLAT.match(folder))
     plants = {row.path for row in reading.rows if _is_plant(row.path)}
     if not plants:
         reading.remarks.append("no folder says Plantae: every class folder is taken for a species of plants")
@@ -117,7 +120,7 @@ RELEASE = Release(
     layout="train_val20NN/Plantae/CATEGORY/*.jpg with train20NN.json; or plantae/SPECIES/*.jpg",
     takes=f"the {CLASSES} classes with the most images, up to {TAKEN} of each, first by file name. The "
     "literature draws the 600 unseeded and takes equal counts in the order of the file system, which nobody can repeat",
-    marks=("train20*.json", "val20*.json", "train_mini.json"),
+    marks=("train20[0-9][0-9].json", "val20[0-9][0-9].json", "train_mini.json"),
     folders=("Plantae",),
     read=read,
     splits={"100/50/50": split},

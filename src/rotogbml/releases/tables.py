@@ -86,6 +86,8 @@ def _fitted(values: list[str], width: int, delimiter: str) -> list[str]:
 def pairs(files: Files, path: str, *, last: bool = False) -> Iterator[tuple[str, str]]:
     """Yield (first word, rest) of each line, or (all but the last word, last word) with ``last``.
 
+    With ``last`` a line that is the name of an image alone comes with an empty last word.
+
     Raises:
         UsageError: A line has one word only.
     """
@@ -93,6 +95,8 @@ def pairs(files: Files, path: str, *, last: bool = False) -> Iterator[tuple[str,
         if not line.strip():
             continue
         words = line.strip().rsplit(maxsplit=1) if last else line.strip().split(maxsplit=1)
+        if last and len(words) == 1 and is_image(words[0]):
+            words.append("")
         if len(words) < 2:
             raise UsageError(
                 f"'{path}' in {files.root}, line {number}: '{line.strip()[:60]}' where two words should be: it is of "
