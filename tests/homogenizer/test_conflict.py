@@ -53,14 +53,18 @@ def test_pairs_are_of_different_sources_in_alphabetical_order():
     assert by_pair(matrix, ["lao"] * 4) == {}
 
 
-@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 10**6))
-def test_conflict_is_the_definitions(n: int, d: int, seed: int):
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 10**6), st.booleans())
+def test_conflict_is_the_definitions(n: int, d: int, seed: int, negative: bool):
+    """With weights below 0 too, as IMTL-G, ConFIG and AlignedMTL give them."""
     g, w = random(seed, n, d), random(seed + 1, n).abs() + 0.1
+    if negative:
+        w[::2] *= -1
     found = conflict(angles(g), w)
     step = (w[:, None] * g).mean(0)
     torch.testing.assert_close(found.norms, g.norm(dim=1))
-    torch.testing.assert_close(found.shares, w * (g @ step) / (n * step @ step), rtol=1e-6, atol=1e-6)
-    assert float(found.shares.sum()) == pytest.approx(1)
+    pull, length = w * (g @ step), float(n * step @ step)
+    torch.testing.assert_close(found.shares * length, pull, rtol=1e-6, atol=1e-6)
+    assert float(found.shares.sum()) == pytest.approx(1, abs=1e-6)
     weighted = w[:, None] * g
     torch.testing.assert_close(found.before, torch.cdist(g, g), rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(found.after, torch.cdist(weighted, weighted), rtol=1e-6, atol=1e-6)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from rotogbml.errors import UsageError
 from rotogbml.reports import report
@@ -243,6 +244,29 @@ def test_who_wins_and_how_far_apart_tasks_are(run_folder: Path) -> None:
     assert "greek from 0.75 to 0.75" in gradients
     assert "1.250" in gradients
     assert "head φ" not in gradients  # a run whose head learns nothing has no such line
+    assert '<th scope="row">greek and latin</th>' in gradients
+    assert gradients.count("1.250") == 2  # of all pairs, and of this one
+
+
+def test_a_rival_in_omegas_place_is_said(run_folder: Path) -> None:
+    config = yaml.safe_load((run_folder / "config.yaml").read_text())
+    config["homogenizer"] = {"reweight": None, "rotate": None, "combine": "pcgrad", "phase": [0.0, 0.5]}
+    config["isi"] |= {"T": "inf", "side": "support"}
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(config))
+    page = Page(report([str(run_folder)]))
+    assert "PCGrad stood in ω’s place and made one gradient of the tasks’." in page.text
+    assert "The homogenizer acted in the share 0 to 0.5 of training alone." in page.text
+    assert "plain dropout in ISI’s place on the first 2 layers" in page.text
+    assert "in passes of the support alone" in page.text
+    assert "Weight of each source" in page.section("omega")
+    assert "every task’s gradient counted the same" not in page.section("omega")
+    assert "Norm after PCGrad" in page.section("gradients")
+    assert "the norms before and after are the same" not in page.section("gradients")
+    config["isi"] = None
+    (run_folder / "config.yaml").write_text(yaml.safe_dump(config))
+    alone = Page(report([str(run_folder)])).text
+    assert "No part of RotoGBML acted. PCGrad stood in ω’s place" in alone
+    assert "plain learner" not in alone
 
 
 def test_settings_of_isi_that_no_one_knows_are_said(run_folder: Path) -> None:

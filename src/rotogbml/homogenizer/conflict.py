@@ -42,11 +42,14 @@ def distances(norms: Tensor, cosine: Tensor) -> Tensor:
     """Return d_ij = ‖g_i − g_j‖ from norms [N] and cosines [N, N]: [N, N] (RotoGBML eq. 11).
 
     d_ij² = ‖g_i‖² + ‖g_j‖² − 2‖g_i‖‖g_j‖ cos_ij, written as (‖g_i‖ − ‖g_j‖)² + 2‖g_i‖‖g_j‖(1 − cos_ij) so that
-    near gradients do not cancel: the first term is what ω acts on, the second what γ acts on.
+    near gradients do not cancel: the first term is what ω acts on, the second what γ acts on. A length below 0, of a
+    gradient that a rival weighs negatively, is that of its opposite.
     """
-    a, b = norms.double()[:, None], norms.double()[None, :]
+    sign = torch.where(norms < 0, -1.0, 1.0).double()
+    cosine = cosine.double() * sign[:, None] * sign
+    a, b = norms.double().abs()[:, None], norms.double().abs()[None, :]
     # A zero gradient has no angle but does have a distance.
-    apart = torch.where(a * b > 0, 2 * a * b * (1 - cosine.double()), 0.0)
+    apart = torch.where(a * b > 0, 2 * a * b * (1 - cosine), 0.0)
     return ((a - b) ** 2 + apart).sqrt()
 
 
@@ -57,7 +60,8 @@ def shares(norms: Tensor, cosine: Tensor, weights: Tensor) -> Tensor:
     weighted gradients are equal, and one is negative where its task is led uphill. NaN where ḡ is zero.
     """
     weighted = norms.double() * weights.double()
-    gram = torch.where(weighted[:, None] * weighted > 0, weighted[:, None] * weighted * cosine.double(), 0.0)
+    # A zero gradient has no angle; a weight below 0 is as good as any.
+    gram = torch.where(weighted[:, None] * weighted != 0, weighted[:, None] * weighted * cosine.double(), 0.0)
     pull = gram.sum(1)
     return pull / pull.sum()
 

@@ -12,7 +12,7 @@ import numpy as np
 from rotogbml.numbers import signed
 from rotogbml.reports.figures import Plot, Series, Style, heat_map, lines, styles
 from rotogbml.reports.record import RunRecord, unique
-from rotogbml.reports.words import look
+from rotogbml.reports.words import look, rival_of
 
 COSINES = {
     "feature_before": "Features before γ",
@@ -42,6 +42,14 @@ class Room:
     cosine: float | None
     before: float | None
     after: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How far tasks of two sources were apart: a room for each of encoder, head and features that was logged."""
+
+    sources: tuple[str, str]
+    rooms: list[Room]
 
 
 @dataclass(frozen=True)
@@ -90,23 +98,27 @@ def omega(record: RunRecord) -> Plot | None:
     if slots_are_places:
         look_of = styles({name: values[-1] for name, (_, values) in named.items()})
     series = [Series(name, *named[name], look_of[name]) for name in named]
+    if rival_of(record):
+        return lines("Weight of each source", series, "weight", level=1.0)
     return lines(
         "ω of each place in the minibatch" if slots_are_places else "ω of each source", series, "weight ω", level=1.0
     )
 
 
 def norms(record: RunRecord) -> list[Plot]:
-    """Return the encoder's gradient norms of each source before and, where ω acted, after it, on one scale."""
+    """Return the encoder's gradient norms of each source before and, where ω or a rival acted, after; on one scale."""
     before = _by_source(record, "norm")
-    after = _by_source(record, "weighted_norm") if look(record.config, "homogenizer.reweight") else {}
+    rival = rival_of(record)
+    after = _by_source(record, "weighted_norm") if rival or look(record.config, "homogenizer.reweight") else {}
     known = [value for part in (before, after) for _, values in part.values() for value in values]
     if not known:
         return []
     look_of = source_styles(record)
     top = 1.05 * max(known)
     plots = []
-    first = "Norm before ω" if after else "Norm of each source"
-    for title, part, label in ((first, before, "norm ‖g‖"), ("Norm after ω", after, "norm ω ‖g‖")):
+    weighing = rival or "ω"
+    first = f"Norm before {weighing}" if after else "Norm of each source"
+    for title, part, label in ((first, before, "norm ‖g‖"), (f"Norm after {weighing}", after, "norm ω ‖g‖")):
         if part:
             series = [Series(name, *part[name], look_of[name]) for name in part]
             plots.append(lines(title, series, label, y_limits=(0.0, top)))
@@ -167,8 +179,19 @@ def shares(record: RunRecord) -> Plot | None:
 
 def rooms(record: RunRecord) -> list[Room]:
     """Return mean cosine and d_ij (eq. 11) of encoder, head and features; none where a run did not log them."""
-    pairs = [pair[2] for line in record.train for pair in look(line, "conflict.pairs") or []]
+    return _rooms([pair[2] for line in record.train for pair in look(line, "conflict.pairs") or []])
 
+
+def pairs(record: RunRecord) -> list[Pair]:
+    """Return the same of each pair of sources by itself, in order of their names."""
+    met: dict[tuple[str, str], list[Mapping[str, float]]] = {}
+    for line in record.train:
+        for a, b, found in look(line, "conflict.pairs") or []:
+            met.setdefault((str(a), str(b)), []).append(found)
+    return [Pair(names, _rooms(met[names])) for names in sorted(met)]
+
+
+def _rooms(pairs: Sequence[Mapping[str, float]]) -> list[Room]:
     def mean(key: str) -> float | None:
         known = [pair[key] for pair in pairs if pair.get(key) is not None and math.isfinite(pair[key])]
         return float(np.mean(known)) if known else None

@@ -104,9 +104,10 @@ def _content(records: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def _run(record: RunRecord, rows: Sequence[Any]) -> dict[str, Any]:
-    from rotogbml.reports import course, words
+    from rotogbml.reports import course, leader, words
 
     masks, why_no_masks = _masks(record)
+    rival = words.rival_of(record)
     omega_off = not words.look(record.config, "homogenizer.reweight")
     trained_by = record.identity.get("command")
     return {
@@ -114,13 +115,16 @@ def _run(record: RunRecord, rows: Sequence[Any]) -> dict[str, Any]:
         "trained": words.trained(record, rows),
         "sources": words.training_sources(record, rows),
         "digests": words.digests(record),
-        "omega": None if omega_off else course.omega(record),
+        "omega": course.omega(record) if rival or not omega_off else None,
+        "rival": rival,
         "omega_off": omega_off,
         "gamma_off": not words.look(record.config, "homogenizer.rotate"),
         "norms": course.norms(record),
         "cosines": course.cosines(record),
         "shares": course.shares(record),
         "rooms": course.rooms(record),
+        "pairs": course.pairs(record),
+        "leader": leader.sentences(record),
         "per_source": course.per_source(record),
         "masks": masks,
         "why_no_masks": why_no_masks,

@@ -90,8 +90,18 @@ def trained(record: RunRecord, rows: Sequence[Row]) -> list[str]:
     return [*sentences, *homogenizing(record)]
 
 
+def rival_of(record: RunRecord) -> str | None:
+    """Return the rule that stood in ω’s place, as tables call it; None where there was none."""
+    name = look(record.config, "homogenizer.combine")
+    if name in (None, "mean"):
+        return None
+    from rotogbml.homogenizer.rivals.rival import SPELT
+
+    return SPELT.get(str(name), str(name))
+
+
 def homogenizing(record: RunRecord) -> list[str]:
-    """Say which parts of RotoGBML acted, or that none did."""
+    """Say which parts of RotoGBML acted, or that none did, and which rival."""
     omega, gamma = (look(record.config, f"homogenizer.{part}") for part in ("reweight", "rotate"))
     isi = look(record.config, "isi")
     parts = []
@@ -104,13 +114,19 @@ def homogenizing(record: RunRecord) -> list[str]:
     if isi:
         layers = isi.get("layers")
         where = "all layers" if layers == "all" else f"the first {layers} layers" if layers != 1 else "the first layer"
-        parts.append(f"ISI on {where} (rate {isi.get('rate')}, T = {isi.get('T')})")
+        side = "" if isi.get("side") in (None, "both") else f", in passes of the {isi.get('side')} alone"
+        parts.append(f"{_drops(isi)} on {where} (rate {isi.get('rate')}, T = {isi.get('T')}{side})")
     off = [name for name, part in (("ω", omega), ("γ", gamma), ("ISI", isi)) if not part]
+    rival = rival_of(record)
+    instead = [f"{rival} stood in ω’s place and made one gradient of the tasks’."] if rival else []
+    phase = look(record.config, "homogenizer.phase")
+    if phase and (omega or gamma or rival):
+        instead.append(f"The homogenizer acted in the share {phase[0]:g} to {phase[1]:g} of training alone.")
     if not parts:
         plain = "a compared method" if look(record.config, "method.name") else "the plain learner"
-        return [f"No part of RotoGBML acted: this is {plain}."]
+        return [f"No part of RotoGBML acted{'' if rival else f': this is {plain}'}.", *instead]
     missing = f" Off: {' and '.join(off)}." if off else ""
-    return [f"RotoGBML acted in training only: {'; '.join(parts)}.{missing}"]
+    return [f"RotoGBML acted in training only: {'; '.join(parts)}.{missing}", *instead]
 
 
 def outcome(rows: Sequence[Row], paired: Sequence[Row], methods: Sequence[str] = ()) -> list[str]:
@@ -169,6 +185,13 @@ def facts(record: RunRecord) -> list[tuple[str, str]]:
         "folder": record.path.as_posix(),
     }
     return [(label, str(value)) for label, value in known.items() if value is not None]
+
+
+def _drops(isi: Mapping[str, Any]) -> str:
+    """Return what dropped neurons: ISI, or a control in its place."""
+    if str(isi.get("T")) in ("inf", ".inf"):
+        return "plain dropout in ISI’s place"
+    return "a mask of edges in ISI’s place" if isi.get("mask") == "edges" else "ISI"
 
 
 def _speed(record: RunRecord) -> str | None:
