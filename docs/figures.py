@@ -1,12 +1,13 @@
 """Figures of the method, from numbers that are computed here or read from a run: ``python -m docs.figures``.
 
     python -m docs.figures two-tasks                 docs/two-tasks.svg    Figure 1: steps in task space and meta space
-    python -m docs.figures triangle RUN A B C        docs/triangle.svg     Figure 2: d_ij between three sources of a run
+    python -m docs.figures triangle [RUN A B C]      docs/triangle.svg     Figure 2: d_ij between three sources of a run
     python -m docs.figures leader                    docs/leader.svg       leader and follower, Appendix A
     python -m docs.figures cues                      docs/cues.png         what ``rotogbml shape`` shows to runs
-    python -m docs.figures saliency WITHOUT WITH     docs/saliency.png     Figure 8: where two runs look
+    python -m docs.figures saliency [WITHOUT WITH]   docs/saliency.png     Figure 8: where two runs look
 
-Without arguments those that need no run are drawn.
+Without a figure's name those that need no run are drawn. The runs of Figures 2 and 8 are trained first where none is
+named (``figure_runs.py``).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ import numpy as np
 import torch
 from docs.two_parameters import STEPS, TASKS, game, homogenizer, smooth_ratio, train, turns
 from torch import Tensor
+
+from docs import figure_runs
 
 HERE = Path(__file__).resolve().parent
 HUES = ("#0561cd", "#d2390c", "#0ba46f")
@@ -217,18 +220,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m docs.figures", description=__doc__.splitlines()[0])
     parser.add_argument("figure", nargs="?", choices=("two-tasks", "triangle", "leader", "cues", "saliency"))
-    parser.add_argument("rest", nargs="*", help="triangle: RUN A B C; saliency: WITHOUT WITH [TARGET …]")
+    parser.add_argument("rest", nargs="*", help="triangle: RUN A B C; saliency: WITHOUT WITH [TARGET …]; none: train")
     parser.add_argument("--out", type=Path, default=HERE)
     given = parser.parse_args(arguments)
     drawn = {"two-tasks.svg": two_tasks, "leader.svg": leader, "cues.png": cues}
     if given.figure == "triangle":
-        if len(given.rest) != 4:
-            parser.error("triangle needs RUN and the names of three sources")
-        print(triangle(given.out / "triangle.svg", Path(given.rest[0]), given.rest[1:]))
+        rest = given.rest or [str(figure_runs.conflict_run()), *figure_runs.CORNERS]
+        if len(rest) != 4:
+            parser.error("triangle needs RUN and the names of three sources, or nothing: then the run is trained")
+        print(triangle(given.out / "triangle.svg", Path(rest[0]), rest[1:]))
     elif given.figure == "saliency":
-        if len(given.rest) < 2:
-            parser.error("saliency needs two runs, without ISI and with")
-        print(saliency(given.out / "saliency.png", given.rest[:2], given.rest[2:]))
+        rest = given.rest or [*map(str, figure_runs.isi_runs()), *figure_runs.TARGETS]
+        if len(rest) < 2:
+            parser.error("saliency needs two runs, without ISI and with, or nothing: then they are trained")
+        print(saliency(given.out / "saliency.png", rest[:2], rest[2:]))
     else:
         for name, draw in drawn.items():
             if given.figure in (None, name.split(".")[0]):

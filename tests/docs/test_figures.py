@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from docs import figures, two_parameters
+from docs import figure_runs, figures, two_parameters
 from rotogbml.homogenizer import Plain
 
 
@@ -61,3 +61,18 @@ def test_every_figure_is_drawn(tmp_path: Path) -> None:
         assert 1000 < (tmp_path / f"{name}.svg").stat().st_size < 150_000
     with pytest.raises(SystemExit, match="a and d never met"):
         figures.main(["triangle", str(run), "a", "b", "d", "--out", str(tmp_path)])
+
+
+def test_figures_of_runs_are_drawn_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figure_runs, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(figure_runs, "SCRIPTS", ("arrows", "greek", "hebrew", "lao"))
+    monkeypatch.setattr(figure_runs, "CORNERS", ("arrows", "greek", "hebrew"))
+    monkeypatch.setattr(figure_runs, "STEPS", {"conflict": 4})
+    small = ["--encoder.width", "4", "--outer.log_every", "4", "--outer.validation_episodes", "4"]
+    monkeypatch.setattr(figure_runs, "RECIPE", [*figure_runs.RECIPE, *small])
+    figures.main(["triangle", "--out", str(tmp_path)])
+    first = (tmp_path / "triangle.svg").read_bytes()
+    figures.main(["triangle", "--out", str(tmp_path)])  # the run is there
+    assert (tmp_path / "triangle.svg").read_bytes() == first
+    with pytest.raises(SystemExit):
+        figures.main(["saliency", "one", "--out", str(tmp_path)])

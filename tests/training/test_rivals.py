@@ -17,6 +17,7 @@ from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, Reweigh
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.rivals.rival import NAMES, SPELT
 from rotogbml.training.naming import method_name
+from rotogbml.training.recorder import Recorder, StepRecord
 from rotogbml.training.run import RunFolder
 from rotogbml.training.step import meta_step
 
@@ -142,6 +143,20 @@ def test_isi_on_one_side_leaves_the_other_as_it_is(build: Callable[..., Any]) ->
     for i, a in enumerate(ends):
         assert all(not torch.equal(a, b) for b in ends[:i])
     assert torch.equal(ends[1], step(IsiConfig(rate=0.5)))
+
+
+def test_lengths_under_weights_below_zero_are_lengths(tmp_path: Path) -> None:
+    g = torch.eye(2)
+    record = StepRecord(("a", "b"), [1.0, 1.0], [0.5, 0.5], [1.0, 1.0], [-3.0, 2.0], g, g, g)
+    recorder = Recorder(tmp_path)
+    recorder.add(record)
+    line = recorder.line(1, {})
+    assert (line["sources"]["a"]["weighted_norm"], line["sources"]["a"]["omega"]) == (3.0, -3.0)
+    assert line["conflict"]["sources"] == {
+        "a": {"encoder_norm": 1.0, "features_norm": 1.0, "share": 0.69231},
+        "b": {"encoder_norm": 1.0, "features_norm": 1.0, "share": 0.30769},
+    }
+    assert line["conflict"]["pairs"][0][2]["encoder_after"] == pytest.approx(13**0.5, abs=1e-3)
 
 
 def test_from_python_too(build: Callable[..., Any]) -> None:

@@ -84,7 +84,7 @@ class Recorder:
         for source, loss, accuracy, norm, omega in rows:
             sums = self.by_source.setdefault(source, {})
             parts = {"tasks": 1, "loss": loss, "accuracy": accuracy, "norm": norm}
-            parts |= {"weighted_norm": omega * norm, "omega": omega}
+            parts |= {"weighted_norm": abs(omega) * norm, "omega": omega}  # some rivals weigh below 0
             for name, part in parts.items():
                 sums[name] = sums.get(name, 0) + part
         for name, value in record.notes.items():
