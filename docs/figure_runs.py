@@ -25,7 +25,8 @@ STEPS = {"conflict": 300, "plain": 400, "isi": 400}
 
 def conflict_run() -> Path:
     """Return a run with ω and γ by default on six drawn sources."""
-    return _trained("conflict", rotogbml.glyphs(RUNS / "six", scripts=SCRIPTS), "--isi", "off")
+    pack = rotogbml.glyphs(RUNS / "six", scripts=SCRIPTS)
+    return _trained("conflict", pack, "--isi", "off", "--outer.log_every", "10")
 
 
 def isi_runs() -> tuple[Path, Path]:
