@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,21 @@ def test_stopped_and_gone_on_with_it_ends_the_same_to_the_bit(train: Callable[..
         ends.append((checkpoint.digest([state[room] for room in ROOMS]), lines))
     assert len(ends[0][1]) == 4
     assert ends[0] == ends[1]
+
+
+def test_what_it_began_with_may_be_gone_when_it_goes_on(train: Callable[..., Path], first: Path) -> None:
+    start = first.parent / "moved away"
+    shutil.copytree(first, start)
+    for name in ("skd-gen1", "mtl"):
+        whole = train(name, "--method.start", str(start), steps=3, out=f"{name}-whole")
+        halves = train(name, "--method.start", str(start), steps=1, out=f"{name}-halves")
+        start.rename(first.parent / "elsewhere")
+        train(name, "--method.start", str(start), steps=3, out=f"{name}-halves")
+        (first.parent / "elsewhere").rename(start)
+        ends = [checkpoint.load(folder / "checkpoints/last.pt") for folder in (whole, halves)]
+        theta, statistics = ([checkpoint.digest(end[room]) for end in ends] for room in ("theta", "statistics"))
+        assert theta[0] == theta[1]
+        assert statistics[0] == statistics[1]
 
 
 def test_two_processes_train_the_same_bits(train: Callable[..., Path]) -> None:
@@ -238,9 +254,9 @@ def test_a_source_of_few_images_is_told(
     images = sum(len(arrows.rows(c)) for c in arrows.classes_of("train"))
     alone = ["--method.source", "arrows", "--method.batch_size"]
     train("baseline", *alone, str(images), steps=1, out="enough")
-    assert "images repeat in it" not in caplog.text
+    assert "repeat in it" not in caplog.text
     train("baseline", *alone, str(images + 1), steps=1, out="few")
-    assert f"'arrows' has {images} training images" in caplog.text
+    assert f"those of arrows ({images} training images) repeat in it" in caplog.text
 
 
 def test_gen1_begins_with_gen0_alone(

@@ -97,7 +97,7 @@ def test_statistics_that_a_norm_needs_are_not_made_up_and_those_it_leaves_are_to
     alone, moving = (create_encoder("conv4", 20, 4, norm) for norm in ("group", "moving"))
     torch.save(alone.state_dict(), tmp_path / "alone.pt")
     torch.save(moving.state_dict(), tmp_path / "moving.pt")
-    with pytest.raises(UsageError, match="lacks the running statistics 'blocks.0.running_mean'"):
+    with pytest.raises(UsageError, match=r"lacks the running statistics 'blocks\.0\.running_mean'"):
         load_start(moving, str(tmp_path / "alone.pt"))
     load_start(alone, str(tmp_path / "alone.pt"))
     load_start(moving, str(tmp_path / "moving.pt"))

@@ -98,8 +98,14 @@ def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -
     return create_learner(c.name, network, **options)
 
 
-def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> Parts:
+def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE, begin: bool = True) -> Parts:
     """Open the sources and build every part; the network stands on ``device``, ω and γ on the CPU.
+
+    Args:
+        config: resolved.
+        device: of the network.
+        ranks: the processes that share the tasks.
+        begin: take up the weights that ``method.start`` names; a run that goes on has its own, whole.
 
     Raises:
         UsageError: a part cannot be built from what the configuration asks for.
@@ -117,8 +123,9 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
     _tell_idle_slots(config, sorted(training))
     if isinstance(sampler, LabelledSampler) and trains(config):
         _tell_few_images(sampler)
-    learner: Trainable = build(config, size, classes=training_classes(training), begin=True)
-    _tell_norm_of_start(config)
+    learner: Trainable = build(config, size, classes=training_classes(training), begin=begin)
+    if begin:
+        _tell_norm_of_start(config)
     learner.to(device)
     if isinstance(learner, Learner) and config.homogenizer is not None and config.homogenizer.rotate is not None:
         learner = replace(learner, compare=config.homogenizer.rotate.compare or "mean")
@@ -181,12 +188,13 @@ def _tell_norm_of_start(config: RunConfig) -> None:
 
 def _tell_few_images(sampler: LabelledSampler) -> None:
     """Say which sources have fewer training images than a minibatch takes of them: these repeat in it."""
-    few = {name: (n, wanted) for name, (n, wanted) in sampler.shares().items() if n < wanted}
-    for name, (n, wanted) in few.items():
+    shares = sampler.shares()
+    few = [f"{name} ({n} training images)" for name, (n, wanted) in shares.items() if n < wanted]
+    if few:
         log.warning(
-            "'%s' has %d training images and a minibatch takes about %d of it, so that images repeat in it: take a "
-            "smaller --method.batch_size, or leave it out with --holdout %s",
-            *(name, n, wanted, name),
+            "a minibatch takes about %d images of a source, so that those of %s%s repeat in it: take a smaller "
+            "--method.batch_size, or leave such a source out with --holdout",
+            *(next(iter(shares.values()))[1], ", ".join(few[:3]), f" and {len(few) - 3} more" if few[3:] else ""),
         )
 
 
