@@ -13,7 +13,9 @@ import torch
 
 from rotogbml.encoders import create_encoder
 from rotogbml.errors import UsageError
+from rotogbml.learners import LinearHead
 from rotogbml.methods import load_start
+from rotogbml.methods.mtl import Scaled
 
 
 def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -89,6 +91,23 @@ def test_what_cannot_be_taken_is_refused_in_words(
         with pytest.raises(UsageError) as error:
             load_start(mine, start)
         assert said in str(error.value)
+
+
+def test_filters_that_mtl_scales_are_taken_as_it_uses_them(tmp_path: Path) -> None:
+    given, mine = (create_encoder("conv4", 20, 4, "group") for _ in range(2))
+    network = Scaled(given, LinearHead(given.feature_dim, 3))
+    with torch.no_grad():
+        for i, p in enumerate(network.scales.values()):
+            p.mul_(i + 2)
+    groups = {"theta": network.psi().theta, "phi": network.psi().phi, "statistics": network.statistics()}
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(
+        {room: {name: t.detach() for name, t in group.items()} for room, group in groups.items()},
+        tmp_path / "checkpoints" / "best.pt",
+    )
+    load_start(mine, str(tmp_path))
+    x = torch.randn(2, 3, 20, 20)
+    torch.testing.assert_close(mine(x), network.features(network.psi().theta, x))
 
 
 def test_statistics_that_a_norm_needs_are_not_made_up_and_those_it_leaves_are_told(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rotogbml.encoders import Encoder
 from rotogbml.errors import UsageError
+from rotogbml.methods.mtl import SCALE
 
 HUB = "hub:"
 """What a name of a file on a hub begins with: ``hub:OWNER/NAME/FILE``."""
@@ -116,10 +117,16 @@ def _read(start: str) -> dict[str, Tensor]:
     tree = _safetensors(path) if path.suffix == ".safetensors" else _archive(path)
     if isinstance(tree.get("theta"), dict):  # a checkpoint of ours
         of_head = {HEAD + name: t for name, t in tree.get("phi", {}).items()}
-        tree = {**tree["theta"], **tree.get("statistics", {}), **of_head}
+        tree = _scaled({**tree["theta"], **tree.get("statistics", {}), **of_head})
     elif isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
     return {str(name).removeprefix("encoder."): t for name, t in tree.items() if isinstance(t, Tensor)}
+
+
+def _scaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights in which filters that a run of mtl scales are as it uses them: W ⊙ Φ."""
+    scales = {name.removesuffix(SCALE): weights[name] for name in weights if name.endswith(SCALE)}
+    return {name: t * scales[name] if name in scales else t for name, t in weights.items()}
 
 
 def _archive(path: Path) -> dict[str, Any]:
