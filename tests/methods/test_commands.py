@@ -213,6 +213,7 @@ def test_omega_and_isi_go_with_a_method_when_asked(train: Callable[..., Path]) -
         (["--method", "finetune"], "finetune begins with weights: give --method.start"),
         (["--method", "protonet", "--method.source", "grek"], "no source 'grek' to train on (did you mean 'greek'?)"),
         (["--method", "relationnet-lft", "--method.source", "greek"], "does not go with relationnet-lft"),
+        (["--method", "relationnet-lft", "--holdout", "lao", "greek"], "there is only 'arrows' to train on"),
         (["--method", "protonet", "--encoder.norm", "per-step"], "per-step has a scale for each inner step"),
         (["--method", "baseline", "--method.batch_size", "1"], "a minibatch has at least 2 images"),
         (["--method", "baseline", "--method.test_lr", "0"], "method.test_lr is 0.0: it must be above 0"),
