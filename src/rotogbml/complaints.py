@@ -25,6 +25,7 @@ _WORDS = {
     "<class 'bool'>": "true or false",
     "<class 'str'>": "a text",
     "<class 'tuple'>": "a pair such as [1, 5]",
+    "<class 'dict'>": """names and values in braces, such as '{"encoder.width": 4}'""",
 }
 
 

@@ -48,6 +48,11 @@ def test_an_unknown_key_of_a_configuration_suggests_the_near_one(
     assert f"unknown option '{wrong}' (did you mean '{near}'?)" in said
 
 
+def test_a_group_of_options_that_is_none_is_told_how_one_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    said = said_of(["compare", "--sources", "glyphs", "--targets", "greek", "--options", "[1]"], capsys)
+    assert """'options' cannot be '[1]': give names and values in braces, such as '{"encoder.width": 4}'""" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from docs import comparison_tables
 from rotogbml.comparison.choice import Choice, choices, in_words
@@ -87,14 +88,18 @@ def test_a_case_of_one_row_and_one_of_the_same_rows_are_not_said(made: Made) -> 
     assert [choice.situation for choice in alone] == ["several sources to train on"]
 
 
-def test_rows_of_batch_statistics_do_not_serve_queries_one_at_a_time(made: Made) -> None:
+@pytest.mark.parametrize("norm", ["batch", "moving, of pairs batch"])
+def test_rows_of_batch_statistics_do_not_serve_queries_one_at_a_time(made: Made, norm: str) -> None:
     ledger = made(methods=("protonet", "matchingnet", "maml"))
     rows = compare_rows(ledger, 1)
-    told = [replace(row, study=replace(row.study, norm="batch")) if row.name == "protonet" else row for row in rows]
+    told = [replace(row, study=replace(row.study, norm=norm)) if row.name == "protonet" else row for row in rows]
     found = by_situation(choices(ledger, told))
     assert found["several sources to train on"].best.name == "protonet"
     late = found["queries that come one at a time"]
     assert "protonet" not in {late.best.name, *names(late)}
+    alone = f"{norm}, each query beside the support"
+    told = [replace(row, study=replace(row.study, norm=alone)) if row.name == "protonet" else row for row in rows]
+    assert "queries that come one at a time" not in by_situation(choices(ledger, told))  # all serve: said already
 
 
 def test_rows_of_a_part_of_the_targets_are_not_chosen(made: Made) -> None:

@@ -111,6 +111,15 @@ def test_weights_of_the_users_take_the_place_of_starts(planned: Callable[..., tu
     assert left_out == []
 
 
+@pytest.mark.parametrize("ours", ["frozen-prototype", "skd-gen1", "mtl-single"])
+def test_ours_may_begin_with_another_run(planned: Callable[..., tuple[Plan, list[str]]], ours: str) -> None:
+    plan, _ = planned(methods=("protonet",), ours=ours, targets=("cars",))
+    assert plan.against == ours
+    assert plan.starts.keys() == {ours}
+    assert "method.start" not in plan.settings[ours]
+    assert plan.settings.keys() == {"protonet", ours, *plan.hidden}
+
+
 def test_a_plan_is_read_back_as_it_was_written(planned: Callable[..., tuple[Plan, list[str]]], tmp_path: Path) -> None:
     plan, _ = planned(untrained=True)
     (tmp_path / "plan.yaml").write_text(written(plan), encoding="utf-8")

@@ -213,6 +213,8 @@ def test_published_numbers_stand_apart(made: Callable[..., Ledger]) -> None:
         (replace(ledger.plan, protocol="strong"), 1, "maml"),
     ):
         assert published_beside(plan, setting, k_shot) == []
+    assert published_beside(ledger.plan, "baseline", 1)
+    assert published_beside(ledger.plan, "baseline", 1, 20) == []
     strong = replace(ledger.plan, protocol="strong", targets=("cub", "eurosat"), suite="paper")
     assert [p.target for p in published_beside(strong, "random-frozen", 5)] == ["eurosat"]
     (maml,) = published_beside(strong, "maml", 5)

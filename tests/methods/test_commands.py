@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,14 +98,32 @@ def test_every_method_goes_from_the_command_line_to_a_row(train: Callable[..., P
 @pytest.mark.parametrize("name", ["baseline", "relationnet-lft", "skd-gen1"])
 def test_stopped_and_gone_on_with_it_ends_the_same_to_the_bit(train: Callable[..., Path], name: str) -> None:
     ends = []
+    more = ["--encoder.norm", "as-published", "--outer.validate_every", "4"]
+    if name == "skd-gen1":
+        more += ["--method.start", str(train("skd-gen0", *more))]
     for out, lengths in (("whole", [4]), ("halves", [1, 4])):
         for steps in lengths:
-            folder = train(name, "--encoder.norm", "as-published", "--outer.validate_every", "4", steps=steps, out=out)
+            folder = train(name, *more, steps=steps, out=out)
         state = checkpoint.load(folder / "checkpoints/last.pt")
         lines = [line for line in (folder / "metrics.jsonl").read_text().splitlines() if '"train"' in line]
         ends.append((checkpoint.digest([state[room] for room in ROOMS]), lines))
     assert len(ends[0][1]) == 4
     assert ends[0] == ends[1]
+
+
+def test_what_it_began_with_may_be_gone_when_it_goes_on(train: Callable[..., Path], first: Path) -> None:
+    start = first.parent / "moved away"
+    shutil.copytree(first, start)
+    for name in ("skd-gen1", "mtl"):
+        whole = train(name, "--method.start", str(start), steps=3, out=f"{name}-whole")
+        halves = train(name, "--method.start", str(start), steps=1, out=f"{name}-halves")
+        start.rename(first.parent / "elsewhere")
+        train(name, "--method.start", str(start), steps=3, out=f"{name}-halves")
+        (first.parent / "elsewhere").rename(start)
+        ends = [checkpoint.load(folder / "checkpoints/last.pt") for folder in (whole, halves)]
+        theta, statistics = ([checkpoint.digest(end[room]) for end in ends] for room in ("theta", "statistics"))
+        assert theta[0] == theta[1]
+        assert statistics[0] == statistics[1]
 
 
 def test_two_processes_train_the_same_bits(train: Callable[..., Path]) -> None:
@@ -194,6 +213,7 @@ def test_omega_and_isi_go_with_a_method_when_asked(train: Callable[..., Path]) -
         (["--method", "finetune"], "finetune begins with weights: give --method.start"),
         (["--method", "protonet", "--method.source", "grek"], "no source 'grek' to train on (did you mean 'greek'?)"),
         (["--method", "relationnet-lft", "--method.source", "greek"], "does not go with relationnet-lft"),
+        (["--method", "relationnet-lft", "--holdout", "lao", "greek"], "there is only 'arrows' to train on"),
         (["--method", "protonet", "--encoder.norm", "per-step"], "per-step has a scale for each inner step"),
         (["--method", "baseline", "--method.batch_size", "1"], "a minibatch has at least 2 images"),
         (["--method", "baseline", "--method.test_lr", "0"], "method.test_lr is 0.0: it must be above 0"),
@@ -209,6 +229,35 @@ def test_what_does_not_go_together_is_refused_in_words(
     assert main(["train", *options, *more, "--steps", "2", "--out", str(tmp_path / "run")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_weights_under_another_norm_are_told_or_refused(
+    train: Callable[..., Path],
+    options: list[str],
+    first: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train("frozen-prototype")
+    assert "was trained with norm" not in caplog.text
+    train("frozen-prototype", "--encoder.norm", "support", out="support")
+    assert "gen0 was trained with norm group, and here norm is support" in caplog.text
+    more = ["--method", "frozen-prototype", "--method.start", str(first), "--encoder.norm", "as-published"]
+    assert main(["train", *options, *more, "--out", str(tmp_path / "published")]) == 2
+    assert "take the --encoder.norm that it was trained with" in capsys.readouterr().err
+
+
+def test_a_source_of_few_images_is_told(
+    train: Callable[..., Path], characters: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrows = open_pack(characters)["arrows"]
+    images = sum(len(arrows.rows(c)) for c in arrows.classes_of("train"))
+    alone = ["--method.source", "arrows", "--method.batch_size"]
+    train("baseline", *alone, str(images), steps=1, out="enough")
+    assert "repeat in it" not in caplog.text
+    train("baseline", *alone, str(images + 1), steps=1, out="few")
+    assert f"those of arrows ({images} training images) repeat in it" in caplog.text
 
 
 def test_gen1_begins_with_gen0_alone(

@@ -101,6 +101,13 @@ def test_a_dual_that_is_cut_short_says_its_gap(create: Create, monkeypatch: pyte
     assert "--method.solver ridge" in caplog.text
 
 
+def test_features_that_are_no_numbers_say_so_too(create: Create, caplog: Any) -> None:
+    method = create("metaoptnet", method={"solver": "svm"})
+    x, y, q = support()
+    method.scores(method.network.psi(), x * torch.nan, y, q, 3, 0)
+    assert "stopped at a gap of nan" in caplog.text
+
+
 @pytest.mark.parametrize("s", [3, 6, 15])
 def test_logistic_regression_is_at_its_optimum(s: int) -> None:
     x, y, _ = support(s, 3, 8)

@@ -83,6 +83,12 @@ def test_a_pair_is_of_two_sources(sources: list[PackedSource]) -> None:
         assert isinstance(part[0], Elsewhere)
 
 
+def test_of_a_pooled_minibatch_a_source_gives_its_share(sources: list[PackedSource]) -> None:
+    images = {s.name: sum(len(s.rows(c)) for c in s.classes_of("train")) for s in sources}
+    assert LabelledSampler(sources, 16).shares() == {name: (n, 6) for name, n in images.items()}
+    assert LabelledSampler(sources, 16, pooled=False).shares() == {name: (n, 16) for name, n in images.items()}
+
+
 def test_a_source_of_one_class_is_refused(sources: list[PackedSource]) -> None:
     from dataclasses import replace
 

@@ -167,6 +167,28 @@ def test_gen0_sees_four_rotations(create: Create) -> None:
     torch.testing.assert_close(found.loss, F.cross_entropy(logits, labelled.images.y.repeat(4)) + 2 * bce)
 
 
+def test_gen1_learns_from_a_teacher_that_stands_still(create: Create) -> None:
+    method, images = create("skd-gen1", method={"start": "gen0"}), batch().images
+    network = method.network
+    network.teacher.encoder.to(torch.float64)
+    network.teacher.head.double()
+    network.begin()
+    with torch.no_grad():
+        network.head.weight.mul_(1.5)
+    psi, teacher = network.psi(), network.teacher.psi()
+    found = method.task_loss(psi, Task(batch(), None, {}))
+    turned = torch.rot90(images.x, 1, (2, 3))
+    logits = network.logits(psi.phi, network.features(psi.theta, torch.cat([images.x, turned])))
+    upright, turned = logits[: len(images.y)], logits[len(images.y) :]
+    theirs = network.teacher.logits(teacher.phi, network.teacher.features(teacher.theta, images.x))
+    p, q = (theirs / 2).softmax(1), (upright / 2).softmax(1)
+    expected = 4 * (p * (p / q).log()).sum(1).mean() + 0.1 * (turned - upright).norm(dim=1).mean() / 3
+    torch.testing.assert_close(found.loss, expected)
+    assert torch.autograd.grad(found.loss, list(teacher.tensors()), allow_unused=True) == (None,) * len(
+        teacher.tensors()
+    )
+
+
 def test_each_source_has_a_head_of_its_own(create: Create) -> None:
     method = create("multi-head")  # a has labels 0 … 2, b 3 … 6
     psi = method.network.psi()

@@ -13,7 +13,9 @@ import torch
 
 from rotogbml.encoders import create_encoder
 from rotogbml.errors import UsageError
+from rotogbml.learners import LinearHead
 from rotogbml.methods import load_start
+from rotogbml.methods.mtl import Scaled
 
 
 def write_safetensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
@@ -58,6 +60,10 @@ def test_what_cannot_be_taken_is_refused_in_words(
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pt")
     torch.save({"a": Evil()}, tmp_path / "pickle.pt")
     torch.save([torch.zeros(1)], tmp_path / "list.pt")
+    torch.save({"theta": torch.zeros(1)}, tmp_path / "theta.pt")
+    holed = {name: p.detach().clone() for name, p in narrow.items()}
+    holed["blocks.0.weight"][1] = torch.nan
+    torch.save(holed, tmp_path / "holed.pt")
     (tmp_path / "noise.pt").write_bytes(b"noise")
     write_safetensors(tmp_path / "cut.safetensors", narrow)
     whole = (tmp_path / "cut.safetensors").read_bytes()
@@ -69,6 +75,8 @@ def test_what_cannot_be_taken_is_refused_in_words(
         "other.pt": "lacks 'blocks.0.weight' (it has a …)",
         "pickle.pt": "may run code",
         "list.pt": "holds a list",
+        "theta.pt": "lacks 'blocks.0.weight' (it has theta …)",
+        "holed.pt": "'blocks.0.weight' in",
         "noise.pt": "cannot be read as weights",
         "cut.safetensors": "no sound safetensors file",
         "long.safetensors": "no sound safetensors file",
@@ -83,6 +91,38 @@ def test_what_cannot_be_taken_is_refused_in_words(
         with pytest.raises(UsageError) as error:
             load_start(mine, start)
         assert said in str(error.value)
+
+
+def test_filters_that_mtl_scales_are_taken_as_it_uses_them(tmp_path: Path) -> None:
+    given, mine = (create_encoder("conv4", 20, 4, "group") for _ in range(2))
+    network = Scaled(given, LinearHead(given.feature_dim, 3))
+    with torch.no_grad():
+        for i, p in enumerate(network.scales.values()):
+            p.mul_(i + 2)
+    groups = {"theta": network.psi().theta, "phi": network.psi().phi, "statistics": network.statistics()}
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(
+        {room: {name: t.detach() for name, t in group.items()} for room, group in groups.items()},
+        tmp_path / "checkpoints" / "best.pt",
+    )
+    load_start(mine, str(tmp_path))
+    x = torch.randn(2, 3, 20, 20)
+    torch.testing.assert_close(mine(x), network.features(network.psi().theta, x))
+
+
+def test_statistics_that_a_norm_needs_are_not_made_up_and_those_it_leaves_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone, moving = (create_encoder("conv4", 20, 4, norm) for norm in ("group", "moving"))
+    torch.save(alone.state_dict(), tmp_path / "alone.pt")
+    torch.save(moving.state_dict(), tmp_path / "moving.pt")
+    with pytest.raises(UsageError, match=r"lacks the running statistics 'blocks\.0\.running_mean'"):
+        load_start(moving, str(tmp_path / "alone.pt"))
+    load_start(alone, str(tmp_path / "alone.pt"))
+    load_start(moving, str(tmp_path / "moving.pt"))
+    assert not caplog.records
+    load_start(alone, str(tmp_path / "moving.pt"))
+    assert "running statistics, which norm group does not use" in caplog.text
 
 
 def test_a_name_on_a_hub_is_fetched_by_its_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ not shown to be worse are the more honest answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,14 @@ from rotogbml.studies.table import Tested, difference_of
 LEVEL = 0.05
 """Of p by Holm's correction over a situation's rows, below which a row is worse than the best."""
 TOGETHER = "batch"
-"""The norm policy under which an answer depends on the other queries."""
+"""The norm policy under which an answer depends on the other queries, of maps (``batch``) or of pairs (``moving, of
+pairs batch``)."""
+ALONE = "each query beside the support"
+"""What a row says of its norm where that does not hold, since queries are judged one by one."""
+
+
+def _together(norm: str) -> bool:
+    return TOGETHER in re.findall(r"[\w-]+", norm) and ALONE not in norm
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ SITUATIONS: tuple[tuple[str, Callable[[CompareRow], bool]], ...] = (
     ("several sources to train on", lambda row: row.images > 0 and not entry_of(row.name).single),
     ("one source to train on", lambda row: row.images > 0 and entry_of(row.name).single),
     ("nothing to train on", lambda row: row.images == 0),
-    ("queries that come one at a time", lambda row: row.images > 0 and row.study.norm != TOGETHER),
+    ("queries that come one at a time", lambda row: row.images > 0 and not _together(row.study.norm)),
 )
 """Each in words, and which rows can serve in it."""
 

@@ -65,7 +65,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
     _check_budget(asked.budget)
     plan = _frame(asked, found)
     first = Cell(0, plan.targets[0], plan.k_shot[0], LEARNER, asked.ours)
-    ours = replace(plan, settings={asked.ours: ENTRIES[asked.ours].options}, against=asked.ours)
+    ours = replace(plan, settings={asked.ours: _sourced(ENTRIES[asked.ours], asked.start)}, against=asked.ours)
     firsts = [configuration(ours, _work(ours, replace(first, target=target), sources)) for target in plan.targets]
     pools = [trained_on(config, found) for config in firsts]
     always = [name for name in pools[0] if all(name in pool for pool in pools)]
@@ -103,6 +103,14 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
     plan = replace(plan, images=images)
     check(plan)
     return plan, left_out
+
+
+def _sourced(entry: Entry, start: str | None) -> dict[str, Any]:
+    """Return options that tell what a row trains on; weights that it begins with are not read for that."""
+    options = dict(entry.options)
+    if options.get("method.name") in method_presets.NEEDS_START:
+        options["method.start"] = start or "weights of another run"
+    return options
 
 
 def _work(plan: Plan, cell: Cell, sources: list[str]) -> Work:

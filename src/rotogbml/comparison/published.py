@@ -13,6 +13,9 @@ from rotogbml.studies.plan import Plan
 _ROWS = {"random": ("random-frozen", "random-finetuned")}
 """Rows of a published table that are several of ours: it does not say which."""
 
+N_WAY = 5
+"""Of all published numbers here."""
+
 
 @dataclass(frozen=True)
 class Published:
@@ -34,11 +37,14 @@ class Published:
         return f"{stand_in}{self.table} of the RotoGBML paper: {self.source}; pipeline: {self.pipeline}"
 
 
-def published_beside(plan: Plan, setting: str, k_shot: int) -> list[Published]:
+def published_beside(plan: Plan, setting: str, k_shot: int, n_way: int = N_WAY) -> list[Published]:
     """Return the published numbers of a row, in the order of the plan's targets.
 
-    Protocol, target and shots agree. Table I trains on one dataset as ``weak`` does; no row on one source has any.
+    Protocol, target, ways and shots agree. Table I trains on one dataset as ``weak`` does; no row on one source has
+    any.
     """
+    if n_way != N_WAY:
+        return []
     here = [p for p in _all(plan.protocol) if p.k_shot == k_shot and setting in _ROWS.get(p.row, (p.row,))]
     return [p for target in plan.targets for p in here if p.target == target]
 

@@ -96,7 +96,7 @@ def _row(ledger: Ledger, row: StudyRow, number: int, untrained: Interval | None)
         ece=_mean([_of_checkpoint(outcome, "ece", plan.judge) for outcome in outcomes.values()]),
         brier=_mean([_of_checkpoint(outcome, "brier", plan.judge) for outcome in outcomes.values()]),
         course=_course(list(outcomes.values())),
-        published=published_beside(plan, row.setting, row.k_shot),
+        published=published_beside(plan, row.setting, row.k_shot, row.n_way),
     )
 
 

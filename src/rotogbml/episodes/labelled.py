@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
@@ -94,6 +95,11 @@ class LabelledSampler:
     def serving(self) -> list[PackedSource]:
         """Return the sources that are drawn from: all."""
         return self.sources
+
+    def shares(self) -> dict[str, tuple[int, int]]:
+        """Return, by source, how many training images it has and how many a minibatch takes of it, as a mean."""
+        wanted = math.ceil(self.batch_size / (len(self.sources) if self.pooled else 1))
+        return {name: (len(rows), wanted) for name, (rows, _) in self._rows.items()}
 
     def batch(self, step: int, tasks: Container[int] | None = None) -> tuple[Labelled | Elsewhere, ...]:
         """Return the N minibatches of a step.

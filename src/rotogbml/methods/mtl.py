@@ -20,6 +20,9 @@ from rotogbml.learners import Learner, LinearHead, Network, Params, Psi, create_
 from rotogbml.learners.network import called
 from rotogbml.methods.compared import Options
 
+SCALE = " scale"
+"""Behind a filter's name: the name of its Φ."""
+
 
 class Scaled(Network):
     """An encoder whose filters stand still, each scaled by a number of its own."""
@@ -29,9 +32,7 @@ class Scaled(Network):
         self.filters = {name: p for name, p in encoder.named_parameters() if p.ndim == 4}
         if not self.filters:
             raise UsageError("mtl scales filters, and this encoder has none: take one of `list_encoders()`")
-        self.scales = {
-            f"{name} scale": nn.Parameter(torch.ones(*p.shape[:2], 1, 1)) for name, p in self.filters.items()
-        }
+        self.scales = {name + SCALE: nn.Parameter(torch.ones(*p.shape[:2], 1, 1)) for name, p in self.filters.items()}
 
     def to(self, device: torch.device) -> None:
         """Move all."""
@@ -51,8 +52,8 @@ class Scaled(Network):
 
     def features(self, theta: Params, x: Tensor, drop: Drop | None = None, at: NormPass | None = None) -> Tensor:
         """Return features [b, m] by W ⊙ Φ."""
-        filters = {name: p.detach() * theta[f"{name} scale"] for name, p in self.filters.items()}
-        norms = {name: p for name, p in theta.items() if not name.endswith(" scale")}
+        filters = {name: p.detach() * theta[name + SCALE] for name, p in self.filters.items()}
+        norms = {name: p for name, p in theta.items() if not name.endswith(SCALE)}
         return called(self.encoder, filters | norms, x, drop, at)
 
 

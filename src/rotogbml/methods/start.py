@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import pickle
 import zipfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from rotogbml.encoders import Encoder
 from rotogbml.errors import UsageError
+from rotogbml.methods.mtl import SCALE
 
 HUB = "hub:"
 """What a name of a file on a hub begins with: ``hub:OWNER/NAME/FILE``."""
@@ -36,6 +38,9 @@ _TYPES = {
     "BOOL": np.bool_,
 }
 _MOST_HEADER = 100 << 20
+_STATISTICS = ("running_mean", "running_var")
+
+log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -48,13 +53,14 @@ def load_start(encoder: Encoder, start: str, head: nn.Module | None = None) -> N
         head: also filled, from a run's checkpoint; None: the head begins anew.
 
     Raises:
-        UsageError: nothing is there, it is damaged or no file of weights, or a tensor is missing or of another shape.
+        UsageError: nothing is there, it is damaged or no file of weights, or a tensor is missing, of another shape or
+            not finite; or running statistics that this norm needs are.
     """
     saved = _read(start)
     _fill(dict(encoder.named_parameters()), saved, "", start)
-    for name, t in encoder.named_buffers():
-        if name in saved and saved[name].shape == t.shape:
-            t.copy_(saved[name])
+    _fill_statistics(dict(encoder.named_buffers()), saved, start)
+    if not Path(start).is_dir() and not any(True for _ in encoder.named_buffers()):
+        _tell_unused(encoder, saved, start)
     if head is not None:
         _fill(dict(head.named_parameters()), saved, HEAD, start)
 
@@ -65,12 +71,37 @@ def _fill(group: dict[str, nn.Parameter], saved: dict[str, Tensor], prefix: str,
         if there is None:
             some = ", ".join(list(saved)[:3]) or "nothing"
             raise UsageError(f"{start} lacks '{prefix}{name}' (it has {some} …): give weights of this very network")
+        if there.shape == p.shape and not bool(there.isfinite().all()):
+            raise UsageError(f"'{prefix}{name}' in {start} has numbers that are not finite: give other weights")
         if there.shape != p.shape:
             raise UsageError(
                 f"'{prefix}{name}' is {list(there.shape)} in {start} and {list(p.shape)} here: give the encoder, the "
                 "--encoder.width and the sources that it was trained with"
             )
         p.copy_(there)
+
+
+def _fill_statistics(group: dict[str, Tensor], saved: dict[str, Tensor], start: str) -> None:
+    """Fill running statistics; by mean 0 and variance 1 in their place features would be those of another network."""
+    for name, t in group.items():
+        there = saved.get(name)
+        if there is not None and there.shape == t.shape:
+            t.copy_(there)
+        elif name.rpartition(".")[2] in _STATISTICS:
+            raise UsageError(
+                f"{start} lacks the running statistics '{name}' of {list(t.shape)}, by which this encoder normalises: "
+                "take the --encoder.norm that it was trained with"
+            )
+
+
+def _tell_unused(encoder: Encoder, saved: dict[str, Tensor], start: str) -> None:
+    """Say where a file's running statistics are left: nothing else tells of its norm."""
+    if any(name.rpartition(".")[2] in _STATISTICS for name in saved):
+        log.warning(
+            "%s has running statistics, which norm %s does not use: features will not be those that it was trained to "
+            "give; --encoder.norm as-published takes them up",
+            *(start, encoder.norm),
+        )
 
 
 def _read(start: str) -> dict[str, Tensor]:
@@ -84,12 +115,18 @@ def _read(start: str) -> dict[str, Tensor]:
             f"no weights at {start}: give a run folder, a .pt or .safetensors file, or {HUB}OWNER/NAME/FILE"
         )
     tree = _safetensors(path) if path.suffix == ".safetensors" else _archive(path)
-    if "theta" in tree:  # a checkpoint of ours
+    if isinstance(tree.get("theta"), dict):  # a checkpoint of ours
         of_head = {HEAD + name: t for name, t in tree.get("phi", {}).items()}
-        tree = {**tree["theta"], **tree.get("statistics", {}), **of_head}
+        tree = _scaled({**tree["theta"], **tree.get("statistics", {}), **of_head})
     elif isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
     return {str(name).removeprefix("encoder."): t for name, t in tree.items() if isinstance(t, Tensor)}
+
+
+def _scaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights in which filters that a run of mtl scales are as it uses them: W ⊙ Φ."""
+    scales = {name.removesuffix(SCALE): weights[name] for name in weights if name.endswith(SCALE)}
+    return {name: t * scales[name] if name in scales else t for name, t in weights.items()}
 
 
 def _archive(path: Path) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class MetaOptSvm(Episodic):
         K = support @ support.T
         found = solve(K, hot)
         self.gap = found.gap
-        if found.gap >= TOLERANCE and not self.told:
+        if not found.gap < TOLERANCE and not self.told:  # that of features that are not finite is no number
             self.told = True
             log.warning(
                 "the support vector machine of a task stopped at a gap of %.2g, above %.0g, after %d iterations: its "

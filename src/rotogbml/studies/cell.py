@@ -157,7 +157,7 @@ def _tested(work: Work) -> dict[str, Any]:
         "split": test.split,
         "test_seed": test.seed,
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
-        "norm": "none" if work.pixels else method.learner.network.encoder.norm,
+        "norm": "none" if work.pixels else method.norm,
         "sources": sorted(seen.pixels),
         "correct": correct.pop(test.k_shot),
         **({"correct_at": {str(k_shot): found for k_shot, found in correct.items()}} if correct else {}),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
 from rotogbml.config import RunConfig
-from rotogbml.encoders import create_encoder
+from rotogbml.encoders import MOVING, create_encoder
 from rotogbml.encoders.isi import Isi
-from rotogbml.episodes import EpisodeSampler
+from rotogbml.episodes import EpisodeSampler, LabelledSampler
 from rotogbml.episodes.apart import fills
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer import Homogenizer, Plain, create_homogenizer
@@ -21,6 +22,7 @@ from rotogbml.sources.packed import PackedSource
 from rotogbml.training.compared import trains
 from rotogbml.training.draws import Sampler, create_sampler, training_classes
 from rotogbml.training.ranks import ALONE, Ranks
+from rotogbml.training.run import RunFolder
 from rotogbml.training.sources import check_named, open_sources, training_sources, without_held_out
 from rotogbml.training.validation import Validation
 
@@ -96,8 +98,14 @@ def build_learner(config: RunConfig, size: int, test_steps: int | None = None) -
     return create_learner(c.name, network, **options)
 
 
-def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> Parts:
+def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE, begin: bool = True) -> Parts:
     """Open the sources and build every part; the network stands on ``device``, ω and γ on the CPU.
+
+    Args:
+        config: resolved.
+        device: of the network.
+        ranks: the processes that share the tasks.
+        begin: take up the weights that ``method.start`` names; a run that goes on has its own, whole.
 
     Raises:
         UsageError: a part cannot be built from what the configuration asks for.
@@ -113,7 +121,11 @@ def assemble(config: RunConfig, device: torch.device, ranks: Ranks = ALONE) -> P
     # Slots, digests and the table know only of sources that can serve.
     training = {source.name: source for source in sampler.serving()}
     _tell_idle_slots(config, sorted(training))
-    learner: Trainable = build(config, size, classes=training_classes(training), begin=True)
+    if isinstance(sampler, LabelledSampler) and trains(config):
+        _tell_few_images(sampler)
+    learner: Trainable = build(config, size, classes=training_classes(training), begin=begin)
+    if begin:
+        _tell_norm_of_start(config)
     learner.to(device)
     if isinstance(learner, Learner) and config.homogenizer is not None and config.homogenizer.rotate is not None:
         learner = replace(learner, compare=config.homogenizer.rotate.compare or "mean")
@@ -157,6 +169,33 @@ def _check_norm(config: RunConfig) -> None:
         )
     if config.learner.first_order:
         log.warning("norm per-step in first order: scales of steps whose query loss does not count get no gradient")
+
+
+def _tell_norm_of_start(config: RunConfig) -> None:
+    """Say where weights of a run go by other statistics than those that it was trained with."""
+    start = config.method.start
+    if start is None or not Path(start).is_dir() or ":" in config.encoder.name:
+        return
+    theirs, ours = RunFolder(Path(start)).read_config().encoder.norm, config.encoder.norm
+    as_published = {"as-published": MOVING}
+    if as_published.get(theirs or "", theirs) != as_published.get(ours or "", ours):
+        log.warning(
+            "%s was trained with norm %s, and here norm is %s: features will not be those that it was trained to give; "
+            "--encoder.norm %s takes them as they are",
+            *(start, theirs, ours, theirs),
+        )
+
+
+def _tell_few_images(sampler: LabelledSampler) -> None:
+    """Say which sources have fewer training images than a minibatch takes of them: these repeat in it."""
+    shares = sampler.shares()
+    few = [f"{name} ({n} training images)" for name, (n, wanted) in shares.items() if n < wanted]
+    if few:
+        log.warning(
+            "a minibatch takes about %d images of a source, so that those of %s%s repeat in it: take a smaller "
+            "--method.batch_size, or leave such a source out with --holdout",
+            *(next(iter(shares.values()))[1], ", ".join(few[:3]), f" and {len(few) - 3} more" if few[3:] else ""),
+        )
 
 
 def _check_type(learner: Trainable) -> None:

@@ -82,6 +82,12 @@ def load(path: Path) -> dict[str, Any]:
     return state
 
 
+def there(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint folder that a run may go on from, sound or not."""
+    # last.new.pt is whole where a kill fell between the renames of ``save``.
+    return [path for path in (folder / name for name in ("last.new.pt", "last.pt", "previous.pt")) if path.exists()]
+
+
 def newest(folder: Path, tell: bool = True) -> dict[str, Any] | None:
     """Return the newest sound state in a checkpoint folder, or None where there is none at all.
 
@@ -92,10 +98,8 @@ def newest(folder: Path, tell: bool = True) -> dict[str, Any] | None:
     Raises:
         RotogbmlError: there are checkpoints and every one is damaged.
     """
-    # last.new.pt is whole where a kill fell between the renames of ``save``.
-    found = [path for path in (folder / name for name in ("last.new.pt", "last.pt", "previous.pt")) if path.exists()]
     states, trouble = [], []
-    for path in found:
+    for path in there(folder):
         try:
             states.append(load(path))
         except LaterFormatError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rotogbml import method_presets
 from rotogbml.config import RunConfig
 from rotogbml.episodes import EpisodeSampler, HardSampler, LabelledSampler, PairSampler
+from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.compared import trains
 
@@ -24,6 +25,11 @@ def create_sampler(config: RunConfig, training: dict[str, PackedSource]) -> Samp
         images, pooled = config.method.batch_size or 2, name != "multi-head"
         return LabelledSampler(training.values(), images, e.tasks_per_batch, config.seed, e.augment, pooled)
     pairs = name in method_presets.ON_PAIRS
+    if pairs and len(training) == 1:
+        raise UsageError(
+            f"{name} learns from what a step on one source does to another, and there is only '{next(iter(training))}' "
+            "to train on: add sources, or take --method relationnet-ft"
+        )
     sampler = EpisodeSampler(
         training.values(),
         e.n_way,

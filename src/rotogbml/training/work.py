@@ -70,7 +70,8 @@ def carry_out(job: Job, place: Place) -> TrainReport:
     with met(place, job.accelerator) as (ranks, device), saying_what_to_lower(LOWER):
         record = ranks.agree(folder.read_record)
         ranks.together(lambda: _set_threads(job.threads, record, place))
-        parts = _in_turn(ranks, lambda: assemble(job.config, device, ranks))
+        begin = not checkpoint.there(folder.checkpoints)
+        parts = _in_turn(ranks, lambda: assemble(job.config, device, ranks, begin))
         _check_alike(parts)
         if job.dry_run and not trains(job.config):
             raise UsageError(
