@@ -65,7 +65,31 @@ def test_what_is_counted_where(fixed: Fixed, monkeypatch: pytest.MonkeyPatch, te
     assert torch.get_num_threads() == threads
     assert found.adapt_seconds == pytest.approx(0.05)
     assert found.predict_seconds == pytest.approx(0.001)
-    assert (found.timed_episodes, slow.adapted) == (timed, timed)
+    assert (found.timed_episodes, slow.adapted) == (timed, timed + 1)  # the first time is not counted
+
+
+def test_a_reading_that_was_disturbed_does_not_count(fixed: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program took a second of the clock in one reading of each kind."""
+    clock = Clock()
+    monkeypatch.setattr(costs, "time", clock)
+    slow = Slow(clock, ready=0.0, first=0.002, image=0.0001)
+    judged: list[int] = []
+    undisturbed = slow.ready
+
+    def ready(episode: Episode) -> Callable[[Tensor], Tensor]:
+        judge = undisturbed(episode)
+
+        def disturbed(x: Tensor) -> Tensor:
+            judged.append(len(x))
+            clock.now += 0.05 if judged.count(len(x)) == 3 else 0.0
+            return judge(x)
+
+        return disturbed
+
+    slow.ready = ready  # ty: ignore[invalid-assignment]
+    found = cost(slow, fixed, 2)  # ty: ignore[invalid-argument-type]
+    assert found.predict_seconds == pytest.approx(0.0001)
+    assert found.adapt_seconds == pytest.approx(0.002)
 
 
 def test_a_slow_method_is_timed_once(fixed: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
