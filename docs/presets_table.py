@@ -21,8 +21,11 @@ def of(option: Option) -> str:
 
 def table() -> str:
     """Return the Markdown table."""
-    lines = ["| field | default | paper | reason |", "|---|---|---|---|"]
-    lines += [f"| `{name}` | {shown(c.default)} | {shown(c.paper)} | {c.reason} |" for name, c in PRESETS.items()]
+    lines = ["| field | default | paper | reason | measured: points above plain |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {shown(c.default)} | {shown(c.paper)} | {c.reason} | {'; '.join(c.measured) or '–'} |"
+        for name, c in PRESETS.items()
+    ]
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 
 from docs import agreement_table, shape_table, study_figures, study_tables
+from rotogbml.numbers import signed
+from rotogbml.presets import PRESETS
 from rotogbml.studies import plan as plans
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Plan, Rung
+from rotogbml.studies.table import study_rows
 
 DOCS = Path(study_tables.__file__).parent
 GAINS = {"plain": 0.0, "omega": 0.1}
@@ -52,6 +56,24 @@ def test_the_tables_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     assert study_tables.filled(text) == text, "python docs/study_tables.py --write"
     assert "Nothing is done yet" not in text
+
+
+def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
+    rows = {
+        (stage, row.budget.amount, row.setting): row.difference
+        for stage in ("stage1", "stage2")
+        for row in study_rows(study_tables.ledger_of(stage))
+        if (row.checkpoint, row.k_shot) == ("averaged", 1)
+    }
+    seen = 0
+    for choice in PRESETS.values():
+        for part in choice.measured:
+            stage, steps, said = re.fullmatch(r"(stage\d)/(\d+): (.+)", part).groups()
+            for one in said.split(", "):
+                setting, points = one.split(" ")
+                assert signed(100 * rows[stage, int(steps), setting].mean, 2) == points, (part, one)
+                seen += 1
+    assert seen > 10
 
 
 def test_the_table_of_photos_is_that_of_its_outcomes() -> None:
