@@ -54,7 +54,13 @@ PRESETS: dict[str, Choice] = {
     "reweight.beta": Choice(
         _BETA,
         _BETA,
-        "The paper's values for its weak and strong setting.", measured=("stage1/300: omega −0.53, omega-equal −0.74, omega-hard-less +0.65", "stage1/600: omega-hard-less +0.29", "stage2/600: omega-hard-less −0.11",)),
+        "The paper's values for its weak and strong setting.",
+        measured=(
+            "stage1/300: omega −0.53, omega-equal −0.74, omega-hard-less +0.65",
+            "stage1/600: omega-hard-less +0.29",
+            "stage2/600: omega-hard-less −0.11",
+        ),
+    ),
     "reweight.relative_loss": Choice(
         "mean",
         "sum",
@@ -65,7 +71,9 @@ PRESETS: dict[str, Choice] = {
     "reweight.slots": Choice(
         _SLOTS,
         "position",
-        "One slot a source has a meaning; the paper's index is a position.", measured=("stage1/300: omega-minibatch −0.57",)),
+        "One slot a source has a meaning; the paper's index is a position.",
+        measured=("stage1/300: omega-minibatch −0.57",),
+    ),
     "reweight.optimizer": Choice(
         "proximal",
         "proximal",
@@ -75,36 +83,61 @@ PRESETS: dict[str, Choice] = {
     "rotate.align": Choice(
         "shared",
         "rotated",
-        "RotoGrad aligns what trains the encoder; the paper the rotated space.", measured=("stage1/300: gamma +0.41, gamma-paper −0.22",)),
+        "RotoGrad aligns what trains the encoder; the paper the rotated space.",
+        measured=("stage1/300: gamma +0.41, gamma-paper −0.22",),
+    ),
     "rotate.lr": Choice(
         5e-4,
         5e-4,
-        "The paper's eta_gamma, half of eta_meta: the leader is slower.", measured=("stage1/300: gamma +0.41, gamma-fast −0.98",)),
+        "The paper's eta_gamma, half of eta_meta: the leader is slower.",
+        measured=("stage1/300: gamma +0.41, gamma-fast −0.98",),
+    ),
     "rotate.decay": Choice(0.9999, 1.0, "Proposition A.1 wants the leader's rate to vanish; the paper keeps it."),
     "rotate.slots": Choice(
-        _SLOTS, "position", "As for omega.", measured=("stage1/300: gamma +0.41, gamma-minibatch −0.62",)),
+        _SLOTS, "position", "As for omega.", measured=("stage1/300: gamma +0.41, gamma-minibatch −0.62",)
+    ),
     "rotate.rotate_support": Choice(
         True,
         False,
         "Eq. 4 adapts unrotated; rotating both was the least bad we measured. Heads linear-tied, prototype and zero "
-        "turn along with the support, which would cancel it: false with them.", measured=("stage1/300: gamma +0.41, gamma-query +0.77", "stage1/600: gamma-query +0.16", "stage2/600: gamma-query −0.37",)),
+        "turn along with the support, which would cancel it: false with them.",
+        measured=(
+            "stage1/300: gamma +0.41, gamma-query +0.77",
+            "stage1/600: gamma-query +0.16",
+            "stage2/600: gamma-query −0.37",
+        ),
+    ),
     "rotate.update": Choice(
         "plane", "plane", "The exact rotation, O(m^2). The paper's Adam is O(m^3): seconds a step at m = 1600."
     ),
     "rotate.compare": Choice(
         "mean",
         "mean",
-        "The paper's; tasks share neither queries nor classes.", measured=("stage1/300: gamma +0.41, gamma-class +0.10",)),
+        "The paper's; tasks share neither queries nor classes.",
+        measured=("stage1/300: gamma +0.41, gamma-class +0.10",),
+    ),
     "homogenizer.slots": Choice(_SLOTS, _SLOTS, "As for omega."),
     "isi.layers": Choice(
         2,
         "all",
-        "InfoDrop's few-shot setting uses two; the paper says each layer.", measured=("stage1/300: isi −0.37", "stage1/600: isi +0.02", "stage2/600: isi −0.35",)),
+        "InfoDrop's few-shot setting uses two; the paper says each layer.",
+        measured=(
+            "stage1/300: isi −0.37",
+            "stage1/600: isi +0.02",
+            "stage2/600: isi −0.35",
+        ),
+    ),
     "isi.rate": Choice(0.1, 0.1, "InfoDrop's few-shot setting; not given in the paper."),
     "isi.T": Choice(
         0.5,
         0.5,
-        "InfoDrop's few-shot setting; not given in the paper.", measured=("stage1/300: isi −0.37, dropout −0.33", "stage1/600: isi +0.02, dropout −0.04", "stage2/600: isi −0.35, dropout −0.04",)),
+        "InfoDrop's few-shot setting; not given in the paper.",
+        measured=(
+            "stage1/300: isi −0.37, dropout −0.33",
+            "stage1/600: isi +0.02, dropout −0.04",
+            "stage2/600: isi −0.35, dropout −0.04",
+        ),
+    ),
     "isi.radius": Choice(2, 3, "InfoDrop's 3 has 49 neighbours, of which it samples 9; all 25 of 2 cost half."),
     "isi.bandwidth": Choice(1.0, 1.0, "InfoDrop's; in units of the mean distance."),
     "isi.patch": Choice(3, 3, "The convolution's own window."),
