@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import agreement_table, shape_table, study_figures, study_tables
+from docs import agreement_table, averaging, shape_table, study_figures, study_tables
 from rotogbml.numbers import signed
 from rotogbml.presets import PRESETS
 from rotogbml.studies import plan as plans
+from rotogbml.studies.cell import packed
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Plan, Rung
 from rotogbml.studies.table import study_rows
@@ -74,6 +75,23 @@ def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
                 assert signed(100 * rows[stage, int(steps), setting].mean, 2) == points, (part, one)
                 seen += 1
     assert seen > 10
+
+
+def test_the_table_of_the_running_mean_is_that_of_its_outcomes() -> None:
+    assert averaging.table("stage1", 600) in (DOCS / "unlike.md").read_text(encoding="utf-8")
+
+
+def test_a_running_mean_that_is_better_by_a_point_is_so(plan: Plan, made: Ledger) -> None:
+    last = np.full(plan.test.episodes, 0.5)
+    gain = np.resize([0.01, 0.02], plan.test.episodes)
+    for outcome in made.done.values():
+        outcome["n_way"] = outcome["n_query"] = 10
+        outcome["correct"] = {"last": packed(last, 100), "averaged": packed(last + gain, 100)}
+    found = averaging.differences(made, 10)
+    assert {name: trainings for name, (trainings, _) in found.items()} == {"plain": 4, "omega": 4, "all of them": 8}
+    for _, d in found.values():
+        assert d.mean == pytest.approx(0.015)
+        assert 0.01 < d.low < d.high < 0.02
 
 
 def test_the_table_of_photos_is_that_of_its_outcomes() -> None:

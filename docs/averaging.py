@@ -1,0 +1,52 @@
+"""What testing the running mean of the weights does, on the same trainings: `python docs/averaging.py STUDY STEPS`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from rotogbml.numbers import signed
+from rotogbml.studies.halving import rungs
+from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.plan_file import read_plan
+from rotogbml.studies.statistics import Difference, bootstrap
+from rotogbml.studies.table import Tested, grid
+
+HERE = Path(__file__).resolve().parent
+
+
+def differences(ledger: Ledger, steps: int) -> dict[str, tuple[int, Difference]]:
+    """Return averaged − last of each setting and of their mean: trainings behind it, and the difference, 0 … 1."""
+    rung, settings = next((rung, names) for rung, names in rungs(ledger) if rung.budget.amount == steps)
+    targets, seeds, (learner, *_) = ledger.plan.span(rung)
+    last, averaged = (Tested(ledger.plan.k_shot[0], ledger.plan.k_shot[0], kind) for kind in ("last", "averaged"))
+    gaps = {}
+    for setting in settings:
+        done = grid(ledger, rung, learner, last.trained, setting)
+        cells = [[done[target, seed] for seed in seeds] for target in targets]
+        gaps[setting] = np.array([[averaged.accuracy(cell) - last.accuracy(cell) for cell in row] for row in cells])
+    gaps["all of them"] = np.mean(list(gaps.values()), axis=0)  # [targets, seeds, episodes]
+    trainings = len(targets) * len(seeds)
+    return {
+        name: (
+            trainings * (len(settings) if name == "all of them" else 1),
+            bootstrap(gap.mean(2), gap.std(2, ddof=1) / np.sqrt(gap.shape[2])),
+        )
+        for name, gap in gaps.items()
+    }
+
+
+def table(name: str, steps: int) -> str:
+    """Return the Markdown table of a study whose outcomes are kept beside the pages."""
+    ledger = Ledger(read_plan(name), HERE / "study" / f"{name}.jsonl")
+    lines = ["| setting | trainings | averaged − last, points | 95 % interval | p |", "|---|---:|---:|---:|---:|"]
+    for setting, (trainings, d) in differences(ledger, steps).items():
+        mean, low, high = (signed(100 * value, 2) for value in d[:3])
+        lines.append(f"| {setting} | {trainings} | {mean} | {low} to {high} | {d.p:.2g} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(sys.argv[1], int(sys.argv[2])))
