@@ -7,6 +7,7 @@ tensors stay attached to the original's, and each step replaces them by p − η
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -18,7 +19,7 @@ from benchmarks.work import CG_DAMPING, CG_STEPS, INNER_LR, LAM, META_LR, Work
 from rotogbml.episodes import Episode
 
 
-class Peer:
+class Peer(ABC):
     """What all of them share: a model, Adam, and the mean of the tasks' gradients in ``.grad``."""
 
     def __init__(self, work: Work, dtype: torch.dtype = torch.float32) -> None:
@@ -37,9 +38,9 @@ class Peer:
         self.optimizer.step()
         return {}
 
+    @abstractmethod
     def task(self, episode: Episode, n: int) -> None:
         """Add a task's meta-gradient, divided by n, to ``.grad``."""
-        raise NotImplementedError
 
     def gradient(self) -> dict[str, Tensor]:
         """Return the meta-gradient of the last step, by name."""

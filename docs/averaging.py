@@ -1,20 +1,17 @@
-"""What testing the running mean of the weights does, on the same trainings: `python docs/averaging.py STUDY STEPS`."""
+"""What testing the running mean of the weights does, on the same trainings: `python -m docs.averaging STUDY STEPS`."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import numpy as np
+from docs.study_tables import ledger_of
 
 from rotogbml.numbers import signed
 from rotogbml.studies.halving import rungs
 from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.plan_file import read_plan
-from rotogbml.studies.statistics import Difference, bootstrap
+from rotogbml.studies.statistics import Difference, bootstrap_episodes
 from rotogbml.studies.table import Tested, grid
-
-HERE = Path(__file__).resolve().parent
 
 
 def differences(ledger: Ledger, steps: int) -> dict[str, tuple[int, Difference]]:
@@ -30,19 +27,15 @@ def differences(ledger: Ledger, steps: int) -> dict[str, tuple[int, Difference]]
     gaps["all of them"] = np.mean(list(gaps.values()), axis=0)  # [targets, seeds, episodes]
     trainings = len(targets) * len(seeds)
     return {
-        name: (
-            trainings * (len(settings) if name == "all of them" else 1),
-            bootstrap(gap.mean(2), gap.std(2, ddof=1) / np.sqrt(gap.shape[2])),
-        )
+        name: (trainings * (len(settings) if name == "all of them" else 1), bootstrap_episodes(gap))
         for name, gap in gaps.items()
     }
 
 
 def table(name: str, steps: int) -> str:
     """Return the Markdown table of a study whose outcomes are kept beside the pages."""
-    ledger = Ledger(read_plan(name), HERE / "study" / f"{name}.jsonl")
     lines = ["| setting | trainings | averaged − last, points | 95 % interval | p |", "|---|---:|---:|---:|---:|"]
-    for setting, (trainings, d) in differences(ledger, steps).items():
+    for setting, (trainings, d) in differences(ledger_of(name), steps).items():
         mean, low, high = (signed(100 * value, 2) for value in d[:3])
         lines.append(f"| {setting} | {trainings} | {mean} | {low} to {high} | {d.p:.2g} |")
     return "\n".join(lines)

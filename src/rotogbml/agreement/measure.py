@@ -12,7 +12,7 @@ from rotogbml.agreement.products import Products
 from rotogbml.config import RunConfig
 from rotogbml.encoders.isi import Isi
 from rotogbml.episodes import EpisodeSampler
-from rotogbml.episodes.apart import fills
+from rotogbml.episodes.apart import filling
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer import gramian
 from rotogbml.learners import Learner, Outcome, Psi
@@ -61,8 +61,7 @@ class Asked:
         e = config.episodes
 
         def serves(k: int) -> bool:
-            classes = self.source.classes_of(self.split)
-            return sum(fills(self.source, c, k, e.n_query, apart=e.respect_groups) for c in classes) >= e.n_way
+            return len(filling(self.source, self.split, k, e.n_query, apart=e.respect_groups)) >= e.n_way
 
         return next((k for k in range(high, low, -1) if serves(k)), low)
 

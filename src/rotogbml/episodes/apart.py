@@ -20,6 +20,11 @@ def fills(source: PackedSource, class_index: int, k: int, n_query: int, *, apart
     return can_fill(source.groups[np.asarray(rows, dtype=np.int64)], k, n_query)
 
 
+def filling(source: PackedSource, split: str, k: int, n_query: int, *, apart: bool) -> list[int]:
+    """Return the classes of a split that hold the images of a task, in their order."""
+    return [c for c in source.classes_of(split) if fills(source, c, k, n_query, apart=apart)]
+
+
 def can_fill(groups: np.ndarray, k: int, n_query: int) -> bool:
     """Return whether a class has k support and n_query query images of different groups.
 

@@ -9,7 +9,7 @@ from typing import Literal, overload
 import numpy as np
 import torch
 
-from rotogbml.episodes.apart import draw_apart, fills
+from rotogbml.episodes.apart import draw_apart, filling
 from rotogbml.episodes.augment import Kind, augment, centre
 from rotogbml.episodes.episode import Elsewhere, Episode, Examples
 from rotogbml.episodes.unequal import check, frequencies, misled
@@ -196,9 +196,7 @@ class EpisodeSampler:
         """Classes of the split that hold k + n_query images; worked out once for each k."""
         if k not in self._enough:
             self._enough[k] = {
-                each.name: [
-                    c for c in each.classes_of(self.split) if fills(each, c, k, self.n_query, apart=self.respect_groups)
-                ]
+                each.name: filling(each, self.split, k, self.n_query, apart=self.respect_groups)
                 for each in self.sources
             }
         return self._enough[k][source.name]

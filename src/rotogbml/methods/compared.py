@@ -97,8 +97,11 @@ class Compared:
             query: [q, m] features.
             n_way: classes.
             key: names the task's own random streams.
+
+        Raises:
+            TypeError: the method judges images, not features: it has a ``predict`` of its own.
         """
-        raise NotImplementedError
+        raise TypeError(f"{self.name} judges images, not features")
 
     def predict(self, psi: Psi, episode: Episode) -> Tensor:
         """Return query scores [q, n_way] of a test episode."""

@@ -93,11 +93,11 @@ def trained(record: RunRecord, rows: Sequence[Row]) -> list[str]:
 def rival_of(record: RunRecord) -> str | None:
     """Return the rule that stood in ω’s place, as tables call it; None where there was none."""
     name = look(record.config, "homogenizer.combine")
-    if name in (None, "mean"):
+    if name is None:
         return None
-    from rotogbml.homogenizer.rivals.rival import SPELT
+    from rotogbml.homogenizer.rivals.rival import spelt  # brings torch, which a page of other runs does without
 
-    return SPELT.get(str(name), str(name))
+    return spelt(name)
 
 
 def homogenizing(record: RunRecord) -> list[str]:

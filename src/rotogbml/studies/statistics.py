@@ -47,6 +47,11 @@ def bootstrap(differences: np.ndarray, errors: np.ndarray, draws: int = DRAWS) -
     return Difference(float(differences.mean()), float(low), float(high), min(1.0, 2 * (int(tail) + 1) / (draws + 1)))
 
 
+def bootstrap_episodes(gaps: np.ndarray) -> Difference:
+    """Return the same of differences of single episodes, [targets, seeds, episodes]."""
+    return bootstrap(gaps.mean(2), gaps.std(2, ddof=1) / np.sqrt(gaps.shape[2]))
+
+
 def holm(p: Mapping[str, float]) -> dict[str, float]:
     """Return p-values corrected for as many as there are (Holm 1979): the k-th smallest times (n − k + 1), rising."""
     corrected, largest = {}, 0.0

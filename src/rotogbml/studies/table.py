@@ -13,7 +13,7 @@ from rotogbml.evaluation.results import stratified
 from rotogbml.studies.halving import accuracy, rungs
 from rotogbml.studies.ledger import Ledger, Outcome
 from rotogbml.studies.plan import Budget, Cell, Rung
-from rotogbml.studies.statistics import Difference, bootstrap, holm
+from rotogbml.studies.statistics import Difference, bootstrap_episodes, holm
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def difference_of(
             for target in targets
         ]
     )  # [targets, seeds, episodes]
-    return bootstrap(gaps.mean(2), gaps.std(2, ddof=1) / np.sqrt(gaps.shape[2]))
+    return bootstrap_episodes(gaps)
 
 
 def grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:

@@ -13,7 +13,7 @@ from rotogbml.config import RunConfig
 from rotogbml.encoders import MOVING, create_encoder
 from rotogbml.encoders.isi import Isi
 from rotogbml.episodes import EpisodeSampler, LabelledSampler
-from rotogbml.episodes.apart import fills
+from rotogbml.episodes.apart import filling
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer import Homogenizer, Plain, create_homogenizer
 from rotogbml.learners import Learner, Network, Trainable, create_head, create_learner
@@ -226,7 +226,7 @@ def _validation(config: RunConfig, judges: dict[str, PackedSource]) -> Validatio
     k = e.k_shot if isinstance(e.k_shot, int) else e.k_shot[0]
     samplers = {}
     for name, source in judges.items():
-        classes = [c for c in source.classes_of("val") if fills(source, c, k, e.n_query, apart=e.respect_groups)]
+        classes = filling(source, "val", k, e.n_query, apart=e.respect_groups)
         if len(classes) >= e.n_way:
             samplers[name] = EpisodeSampler(
                 [source],

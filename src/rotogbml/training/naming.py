@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rotogbml.config import RunConfig
-from rotogbml.homogenizer.rivals.rival import SPELT
+from rotogbml.homogenizer.rivals.rival import spelt
 from rotogbml.training.compared import compared_name
 
 
@@ -23,10 +23,10 @@ def method_name(config: RunConfig) -> str:
 def _parts_on(config: RunConfig) -> list[str]:
     """Return which of ω, a rival in its place, γ and ISI act."""
     h = config.homogenizer
-    rival = None if h is None else h.combine
+    rival = None if h is None else spelt(h.combine)
     on = {
         "ω": h is not None and h.reweight is not None,
-        SPELT.get(str(rival), ""): rival not in (None, "mean"),
+        rival or "": rival is not None,
         "γ": h is not None and h.rotate is not None,
         "ISI": config.isi is not None,
     }

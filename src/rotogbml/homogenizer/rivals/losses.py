@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +31,7 @@ LEAST = 1e-3
 """Losses are held above this: FAMO takes their logarithm, and DWA divides by them."""
 
 
-class Losses:
+class Losses(ABC):
     """What the three share: the slots' last losses, and weights as derivatives.
 
     Args:
@@ -75,14 +76,17 @@ class Losses:
         values[drawn] = torch.where(new.isfinite(), new, values[drawn]).clamp_min(LEAST)
         return values, drawn
 
+    @abstractmethod
     def _learn(self, values: Tensor, drawn: Tensor) -> None:
-        raise NotImplementedError
+        """Show the scalarizer the losses of all slots, and which of them are of this minibatch."""
 
+    @abstractmethod
     def _memory(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """Return what the scalarizer remembers."""
 
+    @abstractmethod
     def _remember(self, state: dict[str, Any]) -> None:
-        raise NotImplementedError
+        """Take what it remembered."""
 
 
 class Famo(Losses):

@@ -44,6 +44,11 @@ SPELT = {
 NAMES = tuple(SPELT)
 
 
+def spelt(combine: str | None) -> str | None:
+    """Return what tables call the rule in ω's place; None where there is none, or but the mean."""
+    return None if combine in (None, "mean") else SPELT.get(combine, combine)
+
+
 class Rival:
     """A method among the tasks of each minibatch, whatever order they come in.
 
