@@ -232,7 +232,7 @@ class OuterConfig:
     keep_best: int | None = None
     """So many of the best checkpoints by validation are kept, for an ensemble at test."""
     average: float | None = None
-    """Decay of the running mean of the weights, tested with --checkpoint averaged; 0 is off."""
+    """Decay of the running mean of the weights, which validation judges beside them; 0 is off."""
     sam: float | None = None
     """Radius of sharpness-aware steps: the gradient is taken so far uphill, at twice the cost; 0 is off."""
     log_every: int = 50

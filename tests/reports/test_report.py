@@ -121,7 +121,10 @@ def test_two_runs_stand_side_by_side(tmp_path: Path, run_folder: Path) -> None:
     assert "ISI was off in this run: no neuron was dropped." in text
     assert "γ was off: features have no “after”." in text
     assert text.count("The two maps of features share one scale of colour.") == 1
-    assert "plain, validation" in page.section("curves")
+    curves = page.section("curves")
+    assert "plain, validation" in curves
+    assert f"{run_folder.name}, validation of the running mean" in curves
+    assert "plain, validation of the running mean" not in curves
     assert f"--out {tmp_path / 'both.html'}" in page.section("again")
 
 

@@ -15,10 +15,13 @@ import torch
 from torch import Tensor
 
 from rotogbml.config import HomogenizerConfig, OuterConfig, RotateConfig
+from rotogbml.learners import Psi, Trainable
 from rotogbml.training import checkpoint
 from rotogbml.training.assemble import Parts
+from rotogbml.training.ranks import Ranks
+from rotogbml.training.state import State
 from rotogbml.training.trainer import Trainer
-from rotogbml.training.validation import mean_ci95
+from rotogbml.training.validation import Judged, Validation, mean_ci95
 
 Build = Callable[..., Parts]
 Trained = Callable[[Parts, Path], Trainer]
@@ -69,7 +72,8 @@ def test_metrics_hold_what_the_report_reads(build: Build, trained: Trained, tmp_
         assert near["encoder_cosine"] == pytest.approx(compared["encoder"], abs=1e-4)
         assert near["features_cosine"] == pytest.approx(compared["feature_after"], abs=1e-4)
     validation = metrics[2]
-    assert set(validation) == {"kind", "step", "accuracy", "ci95", "episodes", "best", "sources"}
+    assert set(validation) == {"kind", "step", "accuracy", "ci95", "episodes", "best", "sources", "averaged"}
+    assert set(validation["averaged"]) == {"accuracy", "ci95", "sources"}
     assert validation["accuracy"] == pytest.approx(np.mean(list(validation["sources"].values())))
 
 
@@ -129,7 +133,7 @@ def test_validation_sees_neither_masks_nor_rotations_nor_weights(
     monkeypatch.setattr(network, "features", watched_features)
     monkeypatch.setattr(network, "logits", watched_logits)
     before = parts.homogenizer.state_dict()["rotate"]["steps"]
-    accuracy, _ = trainer.validate()
+    accuracy = trainer.validate().mean
     assert drops
     assert set(drops) == {None}
     assert all(same)
@@ -150,14 +154,23 @@ def test_the_held_out_source_is_never_drawn_nor_validated_on(build: Build) -> No
     assert {e.source for step in range(20) for e in parts.sampler.batch(step)} == {"alpha", "beta", "gamma"}
 
 
-def test_best_is_the_best_by_validation_and_last_the_last(build: Build, trained: Trained, tmp_path: Path) -> None:
-    parts = build(outer=OuterConfig(log_every=2, validate_every=2, validation_episodes=30), steps=16)
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_best_is_the_best_by_validation_and_last_the_last(
+    build: Build, trained: Trained, tmp_path: Path, average: float
+) -> None:
+    """Of ψ and of its running mean, if there is one."""
+    outer = OuterConfig(log_every=2, validate_every=2, validation_episodes=30, average=average)
+    parts = build(outer=outer, steps=16)
     trainer = trained(parts, tmp_path)
     validated = [line for line in lines(tmp_path / "metrics.jsonl") if line["kind"] == "val"]
-    best = max(line["accuracy"] for line in validated)
-    first_best = next(line["step"] for line in validated if line["accuracy"] == best)
+    judged = {(line["step"], "last"): line["accuracy"] for line in validated}
+    judged |= {(line["step"], "averaged"): line["averaged"]["accuracy"] for line in validated if "averaged" in line}
+    assert len(judged) == (16 if average else 8)
+    best = max(judged.values())
+    first = next(at for at in sorted(judged, key=lambda at: (at[0], at[1] != "last")) if judged[at] == best)
     stored = checkpoint.load(tmp_path / "checkpoints/best.pt")
-    assert stored["step"] == first_best == [line["step"] for line in validated if line["best"]][-1]
+    assert (stored["step"], stored["weights"]) == first
+    assert first == [(line["step"], line["best"]) for line in validated if line["best"]][-1]
     assert trainer.state.best == best
     assert checkpoint.load(tmp_path / "checkpoints/last.pt")["step"] == 16
     with torch.no_grad():
@@ -165,7 +178,38 @@ def test_best_is_the_best_by_validation_and_last_the_last(build: Build, trained:
             p.copy_(stored["theta"][name])
         for name, p in parts.learner.network.psi().phi.items():
             p.copy_(stored["phi"][name])
-    assert parts.validation(parts.learner, parts.learner.network.psi())[0] == best
+    assert parts.validation(parts.learner, parts.learner.network.psi()).mean == best
+
+
+def test_the_better_of_the_weights_and_their_running_mean_is_kept(
+    build: Build, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Validation is made to prefer, in turn, the mean, ψ, neither, and of equals ψ; training sees nothing of it."""
+    told = iter([0.2, 0.3, 0.4, 0.1, 0.1, 0.4, 0.5, 0.5])
+    outer = OuterConfig(log_every=2, validate_every=2, validation_episodes=6, average=0.9)
+    untold = trained(build(outer=outer, steps=8), tmp_path / "untold")
+    states = []
+
+    def judge(self: Validation, learner: Trainable, psi: Psi, ranks: Ranks) -> Judged:
+        states.append({name: p.detach().clone() for name, p in psi.theta.items()})
+        return Judged(next(told), 0.0, {})
+
+    monkeypatch.setattr(Validation, "__call__", judge)
+    kept = []
+    save = State._save_best
+
+    def watched(self: State, weights: str) -> None:
+        save(self, weights)
+        kept.append(checkpoint.load(tmp_path / "run/checkpoints/best.pt"))
+
+    monkeypatch.setattr(State, "_save_best", watched)
+    trainer = trained(build(outer=outer, steps=8), tmp_path / "run")
+    assert [(state["step"], state["weights"]) for state in kept] == [(2, "averaged"), (4, "last"), (8, "last")]
+    for state, judged in zip(kept, (states[1], states[2], states[6]), strict=True):
+        torch.testing.assert_close(dict(state["theta"]), judged, rtol=0, atol=0)
+    assert not torch.equal(states[0]["blocks.0.conv.weight"], states[1]["blocks.0.conv.weight"])
+    torch.testing.assert_close(trainer.state.psi.theta, untold.state.psi.theta, rtol=0, atol=0)
+    torch.testing.assert_close(trainer.state.average.mean, untold.state.average.mean, rtol=0, atol=0)
 
 
 def test_without_validation_classes_the_latest_is_the_best(

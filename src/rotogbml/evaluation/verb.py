@@ -64,7 +64,7 @@ def evaluate(
         seed: Names the test episodes; independent of any training seed.
         split: Classes of the target; ``auto`` takes those of the protocol, else its test classes, or all of a source
             that was never trained on.
-        checkpoint: ``best`` by validation, ``last``, ``averaged``: the running mean of the weights
+        checkpoint: ``best`` by validation, of the weights and of their running mean, ``last``, ``averaged``: that mean
             (``--outer.average``), or ``ensemble``: the mean probability of the best few that the run kept
             (``--outer.keep_best``); named in the row.
         test_steps: Inner steps at test; as the run says where not given.

@@ -61,7 +61,10 @@ class Cosines:
 
 
 def curves(records: Sequence[RunRecord]) -> list[Plot]:
-    """Return loss and accuracy over steps, a hue a run; validation is dashed, with its 95 % interval."""
+    """Return loss and accuracy over steps, a hue a run; validation is dashed, with its 95 % interval.
+
+    Validation of the running mean of the weights has a dash of its own, and no interval: it would hide the other.
+    """
     loss: list[Series] = []
     accuracy: list[Series] = []
     for hue, record in enumerate(records):
@@ -78,6 +81,12 @@ def curves(records: Sequence[RunRecord]) -> list[Plot]:
                 marks=True,
             )
         )
+        averaged = [line for line in record.validation if "averaged" in line]
+        if averaged:
+            of_mean = [line["averaged"].get("accuracy") for line in averaged]
+            where = [line.get("step", 0) for line in averaged]
+            name = f"{record.name}, validation of the running mean"
+            accuracy.append(Series(name, where, of_mean, Style(hue, dash=2)))
     plots = []
     if any(_any(one.values) for one in loss):
         plots.append(lines("Training loss", loss, "query loss"))

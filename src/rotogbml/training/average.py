@@ -9,7 +9,8 @@ so that the first steps, when ψ moves most, are soon forgotten.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -48,13 +49,27 @@ class Average:
                 else:  # a count, say: there is no mean of it
                     mean.copy_(p.detach())
 
+    @contextmanager
+    def in_place_of(self, learned: Rooms) -> Generator[None]:
+        """Let ψ̄ stand where ψ stands, to be judged; ψ is back afterwards, to the bit."""
+        own = {room: {name: p.detach().clone() for name, p in group.items()} for room, group in learned.items()}
+        _copy(self.mean, learned)
+        try:
+            yield
+        finally:
+            _copy(own, learned)
+
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
         """Return ψ̄."""
         return {room: dict(group) for room, group in self.mean.items()} if self else {}
 
-    @torch.no_grad()
     def load_state_dict(self, state: Rooms, learned: Rooms) -> None:
         """Take up a saved ψ̄; a run of an earlier version has none, and begins with the ψ that it is at."""
-        for room, group in (state or learned).items():
-            for name, p in group.items():
-                self.mean[room][name].copy_(p.detach())
+        _copy(state or learned, self.mean)
+
+
+@torch.no_grad()
+def _copy(source: Rooms, to: Rooms) -> None:
+    for room, group in source.items():
+        for name, p in group.items():
+            to[room][name].copy_(p.detach())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,9 @@ from rotogbml.training.recorder import Recorder
 from rotogbml.training.run import RunFolder
 
 log = logging.getLogger(__name__)
+
+LAST, AVERAGED = "last", "averaged"
+"""What validation judges: ψ, and the running mean of it."""
 
 
 class State:
@@ -150,24 +154,27 @@ class State:
             self._told_apart = True
             self._take(self.ranks.agree(self.moved))
 
-    def judged(self, accuracy: float) -> bool:
-        """Keep this state as ``best.pt`` if validation found none better, and among the few for an ensemble.
+    def judged(self, accuracy: Mapping[str, float]) -> str | None:
+        """Keep what validation likes best as ``best.pt`` if it found none better, and ψ among the few for an ensemble.
 
         Args:
-            accuracy: of validation, mean, 0 … 1.
+            accuracy: of validation, mean, 0 … 1: of ψ, ``last``, and of its running mean, ``averaged``, if there is
+                one. Of equals ψ is taken.
 
         Returns:
-            Whether it is the best yet.
+            Which of them is the best yet; None: neither.
         """
-        better = accuracy > self.best
+        weights = max(accuracy, key=lambda kind: (accuracy[kind], kind == LAST))
+        better = accuracy[weights] > self.best
         if better:
-            self.best = accuracy
-            self._save_best()
-        self._keep(accuracy)
-        return better
+            self.best = accuracy[weights]
+            self._save_best(weights)
+        self._keep(accuracy[LAST])
+        return weights if better else None
 
-    def _save_best(self) -> None:
-        checkpoint.save(self.folder.checkpoints / "best.pt", {"step": self.step, **self._learned()})
+    def _save_best(self, weights: str = LAST) -> None:
+        kept = self.average.state_dict() if weights == AVERAGED else self._learned()
+        checkpoint.save(self.folder.checkpoints / "best.pt", {"step": self.step, "weights": weights, **kept})
 
     def _keep(self, accuracy: float) -> None:
         """Keep this state among the best few, for an ensemble at test."""

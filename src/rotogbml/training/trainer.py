@@ -19,8 +19,9 @@ from rotogbml.training.prefetch import Prefetch, idle_core
 from rotogbml.training.profile import NO_PROFILE, NoProfile, span
 from rotogbml.training.progress import TrainingProgress
 from rotogbml.training.run import RunFolder
-from rotogbml.training.state import State
+from rotogbml.training.state import AVERAGED, LAST, State
 from rotogbml.training.step import meta_step
+from rotogbml.training.validation import Judged
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ class Trainer:
                 shown.update(state.step, loss, accuracy, rate, state.seconds, self._left(rate))
 
                 if self.parts.validation and (state.step % outer.validate_every == 0 or self._done()):
-                    shown.validation(*self.validate())
+                    judged = self.validate()
+                    shown.validation(judged.mean, judged.ci95)
                     state.save()
                     saved_at = time.monotonic()
                 elif due:
@@ -106,25 +108,27 @@ class Trainer:
         state.recorder.time(state.step, state.seconds, rate)
         return line["loss"], line["accuracy"]
 
-    def validate(self) -> tuple[float, float]:
-        """Validate, write the line, keep ψ as ``best.pt`` if it is the best yet; return mean and 95 % half width."""
-        found = self.parts.validation(self.parts.learner, self.state.psi, self.ranks)
-        return self.ranks.agree(partial(self._validated, *found))
+    def validate(self) -> Judged:
+        """Validate ψ and its running mean ψ̄, write the line, keep the better as ``best.pt`` if it is the best yet.
 
-    def _validated(self, mean: float, ci95: float, by_source: dict[str, float]) -> tuple[float, float]:
-        better = self.state.judged(mean)
-        self.state.recorder.write(
-            {
-                "kind": "val",
-                "step": self.state.step,
-                "accuracy": mean,
-                "ci95": ci95,
-                "episodes": self.parts.validation.episodes,
-                "best": better,
-                "sources": by_source,
-            }
-        )
-        return mean, ci95
+        Returns:
+            Of ψ: mean, 95 % half width, the mean of each source.
+        """
+        validation, learner, state = self.parts.validation, self.parts.learner, self.state
+        found = {LAST: validation(learner, state.psi, self.ranks)}
+        if state.average:
+            with state.average.in_place_of(learner.learned()):
+                found[AVERAGED] = validation(learner, state.psi, self.ranks)
+        return self.ranks.agree(partial(self._validated, found))
+
+    def _validated(self, found: dict[str, Judged]) -> Judged:
+        state = self.state
+        better = state.judged({weights: judged.mean for weights, judged in found.items()})
+        line = {"kind": "val", "step": state.step, **found[LAST].line(), "episodes": self.parts.validation.episodes}
+        if AVERAGED in found:
+            line[AVERAGED] = found[AVERAGED].line()
+        state.recorder.write(line | {"best": better})
+        return found[LAST]
 
     def _progress(self) -> float:
         """Return the share of training that is done, 0 … 1, by steps or by the clock, whichever is further."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -40,6 +41,21 @@ def _accuracy(logits: Tensor, episode: Episode) -> float:
     return accuracy(logits, episode.query.y)
 
 
+class Judged(NamedTuple):
+    """What a validation found, all 0 … 1."""
+
+    mean: float
+    """Accuracy over all episodes."""
+    ci95: float
+    """Half of its 95 % interval."""
+    by_source: dict[str, float]
+    """The mean of each source."""
+
+    def line(self) -> dict[str, object]:
+        """Return it as metrics say it."""
+        return {"accuracy": self.mean, "ci95": self.ci95, "sources": self.by_source}
+
+
 class Validation:
     """The same episodes at every call, shared out evenly over the training sources' validation classes.
 
@@ -62,8 +78,8 @@ class Validation:
         """Whether there is anything to validate on."""
         return bool(self.samplers)
 
-    def __call__(self, learner: Trainable, psi: Psi, ranks: Ranks = ALONE) -> tuple[float, float, dict[str, float]]:
-        """Return mean accuracy, its 95 % half width, and the mean of each source; processes share the episodes."""
+    def __call__(self, learner: Trainable, psi: Psi, ranks: Ranks = ALONE) -> Judged:
+        """Return the accuracy of ψ; processes share the episodes."""
         asked = [(sampler, i) for sampler in self.samplers.values() for i in range(self.each)]
 
         def work() -> list[float]:
@@ -72,4 +88,4 @@ class Validation:
 
         scores = np.array(ranks.gather(work, len(asked))).reshape(len(self.samplers), self.each)
         mean, ci95 = mean_ci95(scores.reshape(-1))
-        return mean, ci95, {name: float(row.mean()) for name, row in zip(self.samplers, scores, strict=True)}
+        return Judged(mean, ci95, {name: float(row.mean()) for name, row in zip(self.samplers, scores, strict=True)})
