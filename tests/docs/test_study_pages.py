@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import agreement_table, averaging, shape_table, study_figures, study_tables
+from docs import agreement_table, averaging, judged, shape_table, study_figures, study_tables
 from rotogbml.numbers import signed
 from rotogbml.presets import PRESETS
 from rotogbml.studies import plan as plans
@@ -79,6 +79,17 @@ def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
 
 def test_the_table_of_the_running_mean_is_that_of_its_outcomes() -> None:
     assert averaging.table("stage1", 600) in (DOCS / "unlike.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_what_validation_takes_is_that_of_its_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert judged.table() in (DOCS / "unlike.md").read_text(encoding="utf-8"), "python -m docs.judged"
+    ledger = study_tables.ledger_of("stage1")
+    turned = [line | {"last": line["averaged"], "averaged": line["last"]} for line in judged.lines()]
+    monkeypatch.setattr(judged, "lines", lambda: turned)
+    preferred, trainings, over_last, over_mean = judged.chosen(ledger, 160)
+    assert (preferred, trainings) == (5, 56)
+    assert over_last.mean - over_mean.mean == pytest.approx(averaging.differences(ledger, 600)["all of them"][1].mean)
+    assert over_mean.mean < -0.004  # who takes the other one loses what was won
 
 
 def test_a_running_mean_that_is_better_by_a_point_is_so(plan: Plan, made: Ledger) -> None:
