@@ -148,7 +148,9 @@ PRESETS: dict[str, Choice] = {
     "outer.optimizer": Choice("adam", "adam", "The paper's."),
     "outer.schedule": Choice("constant", "constant", "The paper names none."),
     "outer.clamp": Choice(0.0, 0.0, "Off: the paper names none."),
-    "outer.average": Choice(0.998, 0.0, "Validation takes it where it is better (docs/unlike.md); the paper names none."),
+    "outer.average": Choice(
+        0.998, 0.0, "Validation takes it where it is better (docs/unlike.md); the paper names none."
+    ),
     "outer.sam": Choice(0.0, 0.0, "Off: a rival."),
     "outer.keep_best": Choice(1, 1, "best.pt alone."),
 }
