@@ -9,27 +9,40 @@ from docs.study_tables import ledger_of
 
 from rotogbml.numbers import signed
 from rotogbml.studies.halving import rungs
-from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.ledger import Ledger, Outcome
 from rotogbml.studies.statistics import Difference, bootstrap_episodes
 from rotogbml.studies.table import Tested, grid
+from rotogbml.training.state import AVERAGED, LAST
+
+
+def trainings(ledger: Ledger, steps: int) -> dict[str, list[list[Outcome]]]:
+    """Return the outcomes of each setting of a budget, [targets][seeds]; of the first learner and shots."""
+    rung, settings = next((rung, names) for rung, names in rungs(ledger) if rung.budget.amount == steps)
+    targets, seeds, (learner, *_) = ledger.plan.span(rung)
+    found = {}
+    for setting in settings:
+        done = grid(ledger, rung, learner, ledger.plan.k_shot[0], setting)
+        found[setting] = [[done[target, seed] for seed in seeds] for target in targets]
+    return found
+
+
+def states(ledger: Ledger) -> tuple[Tested, Tested]:
+    """Return how the last state and the running mean are tested."""
+    k_shot = ledger.plan.k_shot[0]
+    return Tested(k_shot, k_shot, LAST), Tested(k_shot, k_shot, AVERAGED)
 
 
 def differences(ledger: Ledger, steps: int) -> dict[str, tuple[int, Difference]]:
     """Return averaged − last of each setting and of their mean: trainings behind it, and the difference, 0 … 1."""
-    rung, settings = next((rung, names) for rung, names in rungs(ledger) if rung.budget.amount == steps)
-    targets, seeds, (learner, *_) = ledger.plan.span(rung)
-    last, averaged = (Tested(ledger.plan.k_shot[0], ledger.plan.k_shot[0], kind) for kind in ("last", "averaged"))
-    gaps = {}
-    for setting in settings:
-        done = grid(ledger, rung, learner, last.trained, setting)
-        cells = [[done[target, seed] for seed in seeds] for target in targets]
-        gaps[setting] = np.array([[averaged.accuracy(cell) - last.accuracy(cell) for cell in row] for row in cells])
-    gaps["all of them"] = np.mean(list(gaps.values()), axis=0)  # [targets, seeds, episodes]
-    trainings = len(targets) * len(seeds)
-    return {
-        name: (trainings * (len(settings) if name == "all of them" else 1), bootstrap_episodes(gap))
-        for name, gap in gaps.items()
+    last, averaged = states(ledger)
+    gaps = {
+        setting: np.array([[averaged.accuracy(cell) - last.accuracy(cell) for cell in row] for row in cells])
+        for setting, cells in trainings(ledger, steps).items()
     }
+    each = next(iter(gaps.values()))  # [targets, seeds, episodes]
+    count = each.shape[0] * each.shape[1]
+    found = {name: (count, bootstrap_episodes(gap)) for name, gap in gaps.items()}
+    return found | {"all of them": (count * len(gaps), bootstrap_episodes(np.mean(list(gaps.values()), axis=0)))}
 
 
 def table(name: str, steps: int) -> str:

@@ -15,24 +15,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from docs.averaging import states, trainings
 from docs.study_tables import ledger_of
 
 from rotogbml.evaluation.methods import Spec, load
 from rotogbml.numbers import signed
 from rotogbml.studies.cell import packed, unpacked
-from rotogbml.studies.halving import rungs
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.statistics import Difference, bootstrap_episodes
-from rotogbml.studies.table import Tested, grid
+from rotogbml.studies.table import Tested
 from rotogbml.training.assemble import assemble
 from rotogbml.training.run import RunFolder
-from rotogbml.training.validation import accuracies
+from rotogbml.training.state import AVERAGED, LAST
 
 KEPT = Path(__file__).resolve().parent / "study" / "judged.jsonl"
 STUDY, STEPS = "stage1", 600
 EPISODES = (160, 100)
 """Of a validation at most, as many of each source: all that were taken, and what is usual (100)."""
-LAST, AVERAGED = "last", "averaged"
 
 
 def judged(study: Path) -> Iterator[dict[str, Any]]:
@@ -51,8 +50,7 @@ def judged(study: Path) -> Iterator[dict[str, Any]]:
         record["sources"] = list(validation.samplers)
         for kind in (LAST, AVERAGED):
             method = load(Spec("run", str(run), kind), parts.size)
-            episodes = (s.batch(i)[0] for s in validation.samplers.values() for i in range(validation.each))
-            record[kind] = packed(accuracies(method.learner, method.psi, episodes), queries)
+            record[kind] = packed(validation.scores(method.learner, method.psi).reshape(-1), queries)
         yield record | {"queries": queries}
 
 
@@ -82,26 +80,19 @@ def chosen(ledger: Ledger, episodes: int) -> tuple[int, int, Difference, Differe
         preferred, trainings, chosen − last, chosen − averaged; differences 0 … 1, bootstrap over targets and seeds.
     """
     mean = {_key(line): prefers_mean(line, episodes) for line in lines()}
-    rung, settings = next((rung, names) for rung, names in rungs(ledger) if rung.budget.amount == STEPS)
-    targets, seeds, (learner, *_) = ledger.plan.span(rung)
-    k_shot = ledger.plan.k_shot[0]
-    on = {kind: Tested(k_shot, k_shot, kind) for kind in (LAST, AVERAGED)}
-    gaps: dict[str, list[Any]] = {kind: [] for kind in on}
-    for setting in settings:
-        done = grid(ledger, rung, learner, k_shot, setting)
-        for kind in on:
-            gaps[kind].append(
-                [
-                    [
-                        on[AVERAGED if mean[setting, target, seed] else LAST].accuracy(done[target, seed])
-                        - on[kind].accuracy(done[target, seed])
-                        for seed in seeds
-                    ]
-                    for target in targets
-                ]
-            )
-    over_last, over_mean = (bootstrap_episodes(np.mean(gaps[kind], axis=0)) for kind in on)
-    return sum(mean.values()), len(mean), over_last, over_mean
+    last, averaged = states(ledger)
+
+    def over(base: Tested) -> Difference:
+        gaps = [
+            [
+                [(averaged if mean[_key(cell)] else last).accuracy(cell) - base.accuracy(cell) for cell in row]
+                for row in cells
+            ]
+            for cells in trainings(ledger, STEPS).values()
+        ]
+        return bootstrap_episodes(np.mean(gaps, axis=0))
+
+    return sum(mean.values()), len(mean), over(last), over(averaged)
 
 
 def table() -> str:

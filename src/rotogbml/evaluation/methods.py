@@ -24,13 +24,12 @@ from rotogbml.training import checkpoint
 from rotogbml.training.assemble import build
 from rotogbml.training.naming import method_name
 from rotogbml.training.run import RunFolder
+from rotogbml.training.state import AVERAGED
 
 PIXELS = "nearest prototype on pixels"
 UNTRAINED = "untrained encoder"
 ENSEMBLE = "ensemble"
 """As a checkpoint: the best few by validation together."""
-AVERAGED = "averaged"
-"""As a checkpoint: the running mean of the weights."""
 
 
 Judge = Callable[[Tensor], Tensor]

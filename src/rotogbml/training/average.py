@@ -29,7 +29,7 @@ class Average:
 
     def __init__(self, decay: float, learned: Rooms) -> None:
         self.decay = decay
-        self.mean = {room: {name: p.detach().clone() for name, p in group.items()} for room, group in learned.items()}
+        self.mean = _cloned(learned)
 
     def __bool__(self) -> bool:
         """Whether there is an average."""
@@ -52,7 +52,7 @@ class Average:
     @contextmanager
     def in_place_of(self, learned: Rooms) -> Generator[None]:
         """Let ψ̄ stand where ψ stands, to be judged; ψ is back afterwards, to the bit."""
-        own = {room: {name: p.detach().clone() for name, p in group.items()} for room, group in learned.items()}
+        own = _cloned(learned)
         _copy(self.mean, learned)
         try:
             yield
@@ -66,6 +66,10 @@ class Average:
     def load_state_dict(self, state: Rooms, learned: Rooms) -> None:
         """Take up a saved ψ̄; a run of an earlier version has none, and begins with the ψ that it is at."""
         _copy(state or learned, self.mean)
+
+
+def _cloned(rooms: Rooms) -> dict[str, dict[str, Tensor]]:
+    return {room: {name: p.detach().clone() for name, p in group.items()} for room, group in rooms.items()}
 
 
 @torch.no_grad()

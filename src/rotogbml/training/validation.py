@@ -80,12 +80,16 @@ class Validation:
 
     def __call__(self, learner: Trainable, psi: Psi, ranks: Ranks = ALONE) -> Judged:
         """Return the accuracy of ψ; processes share the episodes."""
+        scores = self.scores(learner, psi, ranks)
+        mean, ci95 = mean_ci95(scores.reshape(-1))
+        return Judged(mean, ci95, {name: float(row.mean()) for name, row in zip(self.samplers, scores, strict=True)})
+
+    def scores(self, learner: Trainable, psi: Psi, ranks: Ranks = ALONE) -> np.ndarray:
+        """Return the accuracy of each episode, 0 … 1, [sources, each]."""
         asked = [(sampler, i) for sampler in self.samplers.values() for i in range(self.each)]
 
         def work() -> list[float]:
             mine = (asked[k] for k in ranks.share(len(asked)))
             return accuracies(learner, psi, (sampler.batch(i)[0] for sampler, i in mine)).tolist()
 
-        scores = np.array(ranks.gather(work, len(asked))).reshape(len(self.samplers), self.each)
-        mean, ci95 = mean_ci95(scores.reshape(-1))
-        return Judged(mean, ci95, {name: float(row.mean()) for name, row in zip(self.samplers, scores, strict=True)})
+        return np.array(ranks.gather(work, len(asked))).reshape(len(self.samplers), self.each)
