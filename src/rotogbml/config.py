@@ -63,8 +63,9 @@ class EpisodeConfig:
     """Query images a class."""
     tasks_per_batch: int = 4
     """N: tasks in one meta-training step."""
-    mix: Literal["one-source-per-task", "single-source", "uniform"] | None = None
-    """From where the N tasks come (strong: one-source-per-task, weak: single-source)."""
+    mix: Literal["one-source-per-task", "single-source", "uniform", "by-classes"] | None = None
+    """From where the N tasks come (strong: one-source-per-task, weak: single-source); by-classes draws a source as
+    often as it has classes."""
     augment: Literal["closer-look", "shape-safe", "none"] | None = None
     """Training augmentation; shape-safe never flips (for characters)."""
     respect_groups: bool = True

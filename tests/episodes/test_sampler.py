@@ -18,7 +18,7 @@ from rotogbml.episodes import Episode, EpisodeSampler
 from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource, open_pack
 
-MIXES = ["one-source-per-task", "single-source", "uniform"]
+MIXES = ["one-source-per-task", "single-source", "uniform", "by-classes"]
 
 
 @pytest.fixture(scope="session")
@@ -161,6 +161,15 @@ def test_uniform_draws_each_task_on_its_own(sources: dict[str, PackedSource]) ->
     pairs = Counter(tuple(e.source for e in draw.batch(step)) for step in range(180))
     assert len(pairs) == 9  # every ordered pair, twins too
     assert max(pairs.values()) < 45  # 20 expected
+
+
+def test_by_classes_draws_a_source_as_often_as_it_has_classes_for_the_task(uneven: dict[str, PackedSource]) -> None:
+    draw = sampler(uneven, mix="by-classes", k_shot=1, tasks_per_batch=3)
+    have = {name: sum(len(source.rows(c)) >= 4 for c in source.classes_of("train")) for name, source in uneven.items()}
+    assert len(set(have.values())) > 1
+    drawn = Counter(e.source for step in range(400) for e in draw.batch(step))
+    for name, classes in have.items():
+        assert drawn[name] / 1200 == pytest.approx(classes / sum(have.values()), abs=0.05)
 
 
 def test_a_range_of_shots_is_drawn_for_each_task(sources: dict[str, PackedSource]) -> None:

@@ -17,7 +17,7 @@ from rotogbml.errors import UsageError
 from rotogbml.seeds import derive, numpy_generator
 from rotogbml.sources.packed import PackedSource
 
-Mix = Literal["one-source-per-task", "single-source", "uniform"]
+Mix = Literal["one-source-per-task", "single-source", "uniform", "by-classes"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ class EpisodeSampler:
         tasks_per_batch: N, ≥ 1.
         mix: ``one-source-per-task`` gives N different sources while N ≤ their number (no source a second time
             before each came once); ``single-source`` gives one source to the whole minibatch; ``uniform`` draws a
-            source for each task on its own.
+            source for each task on its own; ``by-classes`` too, a source as often as it has classes that fill a
+            task, so that every class is drawn alike and small sources are not learned by heart.
         seed: names the stream of draws.
         split: which classes: ``train``, ``val``, ``test``, or ``all``.
         augment: how training images vary; ``none`` for validation and test.
@@ -123,15 +124,18 @@ class EpisodeSampler:
                     used.clear()
                     fresh = able
                 able = fresh
-            source = able[self._one_of(able, rng)]
+            source = able[self._one_of(able, shots[i], rng)]
             used.add(source.name)
             drawn[i] = source, shots[i]
         return [drawn[i] for i in range(len(shots))]
 
-    def _one_of(self, able: list[PackedSource], rng: np.random.Generator) -> int:
-        if not self.weights:
+    def _one_of(self, able: list[PackedSource], k: int, rng: np.random.Generator) -> int:
+        weights = self.weights
+        if self.mix == "by-classes":
+            weights = {source.name: len(self._classes(source, k)) for source in able}
+        if not weights:
             return int(rng.integers(len(able)))
-        return int(rng.choice(len(able), p=frequencies([source.name for source in able], self.weights)))
+        return int(rng.choice(len(able), p=frequencies([source.name for source in able], weights)))
 
     def _episode(self, source: PackedSource, k: int, first: Collection[str], step: int, task: int) -> Episode:
         rng = numpy_generator(self.seed, "episode", self.split, step, task)

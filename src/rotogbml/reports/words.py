@@ -16,6 +16,7 @@ MIXES = {
     "one-source-per-task": "each task of a step from another source",
     "single-source": "all tasks of a step from one source",
     "uniform": "each task from a source drawn at random",
+    "by-classes": "each task from a source drawn as often as it has classes",
 }
 
 
