@@ -12,6 +12,7 @@ from pathlib import Path
 
 from docs.figures import HUES, panels
 from docs.study_tables import ledger_of
+from matplotlib.axes import Axes
 
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.table import StudyRow, study_rows
@@ -28,7 +29,7 @@ def conflict_map(out: Path, ledger: Ledger) -> str:
     """
     rows = [row for row in study_rows(ledger) if row.checkpoint == ledger.plan.judge]
     plain = {row.learner: row for row in rows if row.setting == ledger.plan.against}
-    figure, axes = panels(2, width=9.0, height=3.8)
+    figure, axes = panels(2, width=9.0, height=4.4)
     said = []
     settings = [name for name in ledger.plan.settings if name != ledger.plan.against]
     for setting, hue, mark in zip(settings, (*HUES, "#555555"), MARKS, strict=False):
@@ -45,6 +46,8 @@ def conflict_map(out: Path, ledger: Ledger) -> str:
     for panel, name in zip(axes, ("mean cosine of the tasks' gradients", "largest norm / smallest"), strict=True):
         panel.axhline(0, color="black", linewidth=0.6)
         panel.set(xlabel=f"{name} (plain)", ylabel="gain over plain, points")
+    for panel, field in zip(axes, ("cosine", "spread"), strict=True):
+        _name(panel, {learner: getattr(row, field) for learner, row in plain.items()})
     axes[0].legend(fontsize=7, frameon=False)
     figure.savefig(out, metadata={"Date": None})
     return "\n".join(said)
@@ -78,6 +81,27 @@ def late(out: Path, ledger: Ledger) -> str:
     axes[0].legend(fontsize=7, frameon=False)
     figure.savefig(out, metadata={"Date": None})
     return "\n".join(said)
+
+
+def _name(panel: Axes, at: dict[str, float], gap: float = 0.045) -> None:
+    """Write names over a panel, each above its x, no two nearer than ``gap`` of the panel's width."""
+    low, high = panel.get_xlim()
+    edge = 0.0
+    for name, x in sorted(at.items(), key=lambda one: one[1]):
+        place = (x - low) / (high - low)
+        edge = max(place, edge)
+        panel.annotate(
+            name,
+            (place, 1.0),
+            (edge, 1.06),
+            "axes fraction",
+            rotation=90,
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "#555555"},
+        )
+        edge += gap
 
 
 def _gain(row: StudyRow) -> str:
