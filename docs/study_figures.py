@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from docs.figures import HUES, panels
@@ -18,7 +19,10 @@ from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.table import StudyRow, study_rows
 
 HERE = Path(__file__).resolve().parent
+COLOURS = (*HUES, "#555555", "#b07d00")
 MARKS = ("o", "s", "^", "D")
+DASHES = ("-", "--", ":")
+"""Of seeds, in their order."""
 
 
 def conflict_map(out: Path, ledger: Ledger) -> str:
@@ -32,7 +36,7 @@ def conflict_map(out: Path, ledger: Ledger) -> str:
     figure, axes = panels(2, width=9.0, height=4.4)
     said = []
     settings = [name for name in ledger.plan.settings if name != ledger.plan.against]
-    for setting, hue, mark in zip(settings, (*HUES, "#555555"), MARKS, strict=False):
+    for setting, hue, mark in zip(settings, COLOURS, MARKS, strict=False):
         found = [(plain[row.learner], row) for row in rows if row.setting == setting and row.learner in plain]
         found = [(base, row) for base, row in found if row.difference is not None and base.cosine is not None]
         for panel, field in zip(axes, ("cosine", "spread"), strict=True):
@@ -54,33 +58,40 @@ def conflict_map(out: Path, ledger: Ledger) -> str:
 
 
 def late(out: Path, ledger: Ledger) -> str:
-    """Draw accuracy, cosine and norm ratio of long trainings against steps; return the accuracies."""
-    rows = study_rows(ledger)
-    figure, axes = panels(3, width=11.0, height=3.4)
-    said = []
-    for setting, hue in zip(ledger.plan.settings, (*HUES, "#555555"), strict=False):
-        for checkpoint, dash in (("last", ":"), ("averaged", "-")):
-            course = sorted(
-                (row for row in rows if row.setting == setting and row.checkpoint == checkpoint),
-                key=lambda row: row.steps,
-            )
-            if not course:
-                continue
+    """Draw accuracy, cosine and norm ratio of long trainings against steps; return the accuracies.
+
+    A line for each setting and seed: the budgets of a training are one training, and means over other seeds at each
+    budget make no curve.
+    """
+    plan, said = ledger.plan, []
+    figure, axes = panels(3, width=11.0, height=3.6)
+    fields = {"mean": "accuracy %, mean of targets", "cosine": "mean cosine", "spread": "largest norm / smallest"}
+    for seed, dash in zip(plan.seeds, DASHES, strict=False):
+        rows = [row for row in _of_seed(ledger, seed) if row.checkpoint == plan.judge and row.cells == row.of]
+        for setting, hue in zip(plan.settings, COLOURS, strict=False):
+            course = sorted((row for row in rows if row.setting == setting), key=lambda row: row.steps)
             steps = [row.steps for row in course]
-            axes[0].plot(
-                steps, [100 * row.mean for row in course], dash, color=hue, marker=".", label=f"{setting}, {checkpoint}"
-            )
-            if checkpoint == "last":
-                for panel, field in zip(axes[1:], ("cosine", "spread"), strict=True):
-                    panel.plot(steps, [getattr(row, field) for row in course], color=hue, marker=".", label=setting)
-            said += [f"{setting}, {checkpoint}, {row.steps:g} steps: {100 * row.mean:.2f}" for row in course]
-    for panel, name in zip(
-        axes, ("accuracy %, mean of targets", "mean cosine", "largest norm / smallest"), strict=True
-    ):
+            for panel, field in zip(axes, fields, strict=True):
+                values = [getattr(row, field) * (100 if field == "mean" else 1) for row in course]
+                label = setting if seed == plan.seeds[0] else None
+                panel.plot(steps, values, dash, color=hue, marker=".", linewidth=1.0, label=label)
+            said += [f"{setting}, seed {seed}, {row.steps:g} steps: {100 * row.mean:.2f}" for row in course]
+    budgets = [rung.budget.amount for rung in plan.rungs]
+    for panel, name in zip(axes, fields.values(), strict=True):
         panel.set(xscale="log", xlabel="steps", ylabel=name)
+        panel.set_xticks(budgets, [f"{amount:g}" for amount in budgets])
+        panel.minorticks_off()
     axes[0].legend(fontsize=7, frameon=False)
     figure.savefig(out, metadata={"Date": None})
     return "\n".join(said)
+
+
+def _of_seed(ledger: Ledger, seed: int) -> list[StudyRow]:
+    """Return the rows of one seed alone, of every setting at every budget that it has."""
+    plan = ledger.plan
+    its = [replace(rung, seeds=None) for rung in plan.rungs if seed in (rung.seeds or plan.seeds)]
+    alone = [Ledger(replace(plan, seeds=(seed,), rungs=(rung,)), ledger.path) for rung in its]
+    return [row for one in alone for row in study_rows(one)]
 
 
 def _name(panel: Axes, at: dict[str, float], gap: float = 0.045) -> None:
