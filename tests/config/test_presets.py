@@ -82,7 +82,7 @@ def test_every_choice_has_a_reason_and_names_a_field() -> None:
 def test_the_shift_sets_mix_beta_and_slots_and_nothing_else() -> None:
     weak, strong = (every_field(resolve(config(shift=shift))) for shift in ("weak", "strong"))
     assert {name: (weak[name], strong[name]) for name in weak if weak[name] != strong[name]} == {
-        "episodes.mix": ("single-source", "one-source-per-task"),
+        "episodes.mix": ("single-source", "by-classes"),
         "reweight.beta": (0.1, 1.5),
         "homogenizer.slots": ("position", "source"),
         "reweight.slots": ("position", "source"),
@@ -93,6 +93,7 @@ def test_the_shift_sets_mix_beta_and_slots_and_nothing_else() -> None:
 def test_ours_and_the_papers_differ_in_these_fields() -> None:
     ours, paper = (every_field(resolve(config(preset=preset))) for preset in ("default", "paper"))
     assert {name: (ours[name], paper[name]) for name in ours if ours[name] != paper[name]} == {
+        "episodes.mix": ("by-classes", "one-source-per-task"),
         "reweight.relative_loss": ("mean", "sum"),
         "reweight.slots": ("source", "position"),
         "rotate.align": ("shared", "rotated"),

@@ -237,16 +237,17 @@ def test_a_request_that_cannot_be_met_names_the_value_and_the_mend(
     assert not caplog.records  # the error says it all
 
 
+@pytest.mark.parametrize("mix", ["one-source-per-task", "by-classes"])
 def test_no_source_or_a_lone_one_is_refused_where_several_are_needed(
-    sources: dict[str, PackedSource], uneven: dict[str, PackedSource]
+    sources: dict[str, PackedSource], uneven: dict[str, PackedSource], mix: str
 ) -> None:
     with pytest.raises(UsageError, match=r"no source to draw 'train' episodes from: name at least one"):
         sampler({})
     alone = {"alpha": sources["alpha"]}
     with pytest.raises(UsageError, match=r"needs two sources or more, here is only 'alpha': add sources, or take"):
-        sampler(alone)
+        sampler(alone, mix=mix)
     two_of_which_one_is_able = {name: uneven[name] for name in ("large", "small")}
     with pytest.raises(UsageError, match=r"here is only 'large' \(the others lack classes or images for 3-way"):
-        sampler(two_of_which_one_is_able, n_way=3)
-    assert len(sampler(alone, tasks_per_batch=1).batch(0)) == 1
+        sampler(two_of_which_one_is_able, mix=mix, n_way=3)
+    assert len(sampler(alone, mix=mix, tasks_per_batch=1).batch(0)) == 1
     assert {e.source for e in sampler(alone, mix="single-source").batch(0)} == {"alpha"}

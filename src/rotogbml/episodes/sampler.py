@@ -19,6 +19,9 @@ from rotogbml.sources.packed import PackedSource
 
 Mix = Literal["one-source-per-task", "single-source", "uniform", "by-classes"]
 
+_SEVERAL = "one-source-per-task", "by-classes"
+"""What a minibatch of one source is not."""
+
 log = logging.getLogger(__name__)
 
 _TRIES = 32
@@ -47,8 +50,8 @@ class EpisodeSampler:
         weights: of some sources, how often they are drawn as against the others; with ``uniform`` alone.
 
     Raises:
-        UsageError: no source, one source with ``one-source-per-task``, or no source with n_way classes of
-            k_shot + n_query images in this split, or none in which their groups can be kept apart.
+        UsageError: no source, one source with ``one-source-per-task`` or ``by-classes``, or no source with n_way
+            classes of k_shot + n_query images in this split, or none in which their groups can be kept apart.
     """
 
     def __init__(
@@ -241,12 +244,12 @@ class EpisodeSampler:
             if not self._able(k):
                 raise UsageError(self._why_none(k))
         able = self._able(self.k_low)
-        if self.mix == "one-source-per-task" and self.tasks_per_batch > 1 and len(able) == 1:
+        if self.mix in _SEVERAL and self.tasks_per_batch > 1 and len(able) == 1:
             others = (
                 "" if len(self.sources) == 1 else f" (the others lack classes or images for {self.n_way}-way tasks)"
             )
             raise UsageError(
-                f"mix 'one-source-per-task' needs two sources or more, here is only '{able[0].name}'{others}: "
+                f"mix '{self.mix}' needs two sources or more, here is only '{able[0].name}'{others}: "
                 "add sources, or take --shift weak (or --episodes.mix single-source)"
             )
         self._say_who_is_left_out()

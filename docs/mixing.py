@@ -1,0 +1,53 @@
+"""What drawing sources by their classes does, plain and under RotoGBML: ``python -m docs.mixing``."""
+
+from __future__ import annotations
+
+import numpy as np
+from docs.averaging import trainings
+from docs.study_tables import ledger_of
+
+from rotogbml.numbers import signed
+from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.statistics import Difference, bootstrap_episodes
+from rotogbml.studies.table import Tested
+from rotogbml.training.state import AVERAGED
+
+STUDY, STEPS = "mixes", 600
+ALIKE, BY_CLASSES = (
+    {"plain": "plain", "RotoGBML": "rotogbml"},
+    {"plain": "by-classes", "RotoGBML": "rotogbml-by-classes"},
+)
+"""The settings in which each source is drawn alike, and as often as it has classes."""
+
+
+def differences(ledger: Ledger, steps: int, k_shot: int) -> dict[str, Difference]:
+    """Return what the mix does to each, and to their mean, and what RotoGBML does under each mix; 0 … 1."""
+    tested = Tested(ledger.plan.k_shot[0], k_shot, AVERAGED)
+    right = {  # [targets, seeds, episodes]
+        setting: np.array([[tested.accuracy(cell) for cell in row] for row in cells])
+        for setting, cells in trainings(ledger, steps).items()
+    }
+    gaps = {f"by classes − alike, {name}": right[BY_CLASSES[name]] - right[ALIKE[name]] for name in ALIKE}
+    gaps["by classes − alike, both"] = np.mean(list(gaps.values()), axis=0)
+    for said, mix in (("alike", ALIKE), ("by classes", BY_CLASSES)):
+        gaps[f"RotoGBML − plain, {said}"] = right[mix["RotoGBML"]] - right[mix["plain"]]
+    return {name: bootstrap_episodes(gap) for name, gap in gaps.items()}
+
+
+def table(ledger: Ledger, steps: int) -> str:
+    """Return the Markdown table of a study, with all shots that it was tested with."""
+    shots = ledger.plan.test.shots(ledger.plan.k_shot[0])
+    found = {k: differences(ledger, steps, k) for k in shots}
+    titles = "difference, points", *(f"{k}-shot (95 % interval) | p" for k in shots)
+    lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|---:|" * len(shots)]
+    for name in found[shots[0]]:
+        cells = []
+        for k in shots:
+            mean, low, high = (signed(100 * value, 2) for value in found[k][name][:3])
+            cells += [f"{mean} ({low} to {high})", f"{found[k][name].p:.2g}"]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(table(ledger_of(STUDY), STEPS))
