@@ -1,6 +1,7 @@
 """The runs behind Figures 2 and 8, trained where they are not there yet: one command draws each figure from nothing.
 
-They have the demo's settings (``demonstration.py``) and fewer steps. A run that was cut off goes on; one that is whole
+They have the demo's settings (``demonstration.py``) and fewer steps, and the paper's mix: each task of a step is of
+another source, so that any two of them meet. A run that was cut off goes on; one that is whole
 is taken as it is.
 """
 
@@ -37,7 +38,7 @@ def isi_runs() -> tuple[Path, Path]:
 
 def _trained(name: str, sources: str | Path, *options: str) -> Path:
     out = RUNS / name
-    more = ["--steps", str(STEPS[name]), "--out", str(out)]
+    more = ["--episodes.mix", "one-source-per-task", "--steps", str(STEPS[name]), "--out", str(out)]
     code = main(["train", *RECIPE, "--sources", str(sources), *options, *more])  # the last word on sources counts
     if code:
         raise SystemExit(code)  # what is wrong was said

@@ -25,14 +25,18 @@ from rotogbml.training.verb import resolve
 
 @pytest.fixture
 def configure(pack: Path) -> Callable[..., RunConfig]:
-    """Return a function that makes a resolved configuration; what it is given replaces the tiny defaults."""
+    """Return a function that makes a resolved configuration; what it is given replaces the tiny defaults.
+
+    Under the strong shift the three tasks of a minibatch are of three sources: each slot acts at every step.
+    """
 
     def make(**changes: Any) -> RunConfig:
+        mix = None if changes.get("shift") == "weak" else "one-source-per-task"
         config = RunConfig.blank(
             [str(pack)],
             holdout=["hidden"],
             steps=4,
-            episodes=EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3),
+            episodes=EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3, mix=mix),
             encoder=EncoderConfig(width=4),
             learner=LearnerConfig(inner_lr=0.2, inner_steps=2),
             outer=OuterConfig(log_every=2, validate_every=4, validation_episodes=6),

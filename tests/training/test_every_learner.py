@@ -38,7 +38,7 @@ ALIKE = ("linear-tied", "zero", "prototype")
 """Heads that turn with the features: φ_i⁰ is nothing, or made of them."""
 PLAIN_RATES = ("anil", "boil", "imaml", "maml", "maml++", "protomaml")
 """Learners whose inner step is the gradient times one number for a whole tensor."""
-THREE_WAY = EpisodeConfig(n_way=3, n_query=3, tasks_per_batch=3, augment="none")
+THREE_WAY = EpisodeConfig(n_way=3, n_query=3, tasks_per_batch=3, mix="one-source-per-task", augment="none")
 """Of two classes BOIL's feature gradients all lie along the one difference of its head's rows: nothing to turn."""
 
 

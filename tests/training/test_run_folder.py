@@ -58,7 +58,7 @@ def test_the_same_run_may_go_on_and_may_be_longer(
     ("changes", "said"),
     [
         ({"seed": 7}, "seed is 0 there, 7 here"),
-        ({"shift": "weak"}, "episodes.mix is by-classes there, single-source here"),
+        ({"shift": "weak"}, "episodes.mix is one-source-per-task there, single-source here"),
         ({"learner": LearnerConfig(inner_lr=0.5, inner_steps=2)}, "learner.inner_lr is 0.2 there, 0.5 here"),
         ({"homogenizer": None}, "homogenizer.reweight.beta is 1.5 there, None here"),
         ({"homogenizer": HomogenizerConfig(rotate=None)}, "homogenizer.rotate.align is shared there, None here"),
