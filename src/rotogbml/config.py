@@ -64,8 +64,8 @@ class EpisodeConfig:
     tasks_per_batch: int = 4
     """N: tasks in one meta-training step."""
     mix: Literal["one-source-per-task", "single-source", "uniform", "by-classes"] | None = None
-    """From where the N tasks come (strong: one-source-per-task, weak: single-source); by-classes draws a source as
-    often as it has classes."""
+    """From where the N tasks come (strong: by-classes, a source as often as it has classes; under the paper's preset
+    one-source-per-task; weak: single-source)."""
     augment: Literal["closer-look", "shape-safe", "none"] | None = None
     """Training augmentation; shape-safe never flips (for characters)."""
     respect_groups: bool = True
