@@ -51,5 +51,6 @@ def check(names: Collection[str], noise: Mapping[str, float], weights: Mapping[s
             raise UsageError(f"episodes.weights of '{name}' is {weight}: give a number above 0 (20: twenty times)")
     if weights and mix != "uniform":
         raise UsageError(
-            f"episodes.weights needs --episodes.mix uniform, here it is {mix}, which says how often each source is drawn"
+            f"episodes.weights needs --episodes.mix uniform, here it is {mix}, which says how often each source is "
+            "drawn"
         )
