@@ -32,6 +32,11 @@ def states(ledger: Ledger) -> tuple[Tested, Tested]:
     return Tested(k_shot, k_shot, LAST), Tested(k_shot, k_shot, AVERAGED)
 
 
+def points(difference: Difference) -> str:
+    """Return a difference in points with its 95 % interval, as pages say it."""
+    return "{} ({} to {})".format(*(signed(100 * value, 2) for value in difference[:3]))
+
+
 def differences(ledger: Ledger, steps: int) -> dict[str, tuple[int, Difference]]:
     """Return averaged − last of each setting and of their mean: trainings behind it, and the difference, 0 … 1."""
     last, averaged = states(ledger)

@@ -1,8 +1,7 @@
 """The runs behind Figures 2 and 8, trained where they are not there yet: one command draws each figure from nothing.
 
 They have the demo's settings (``demonstration.py``) and fewer steps, and the paper's mix: each task of a step is of
-another source, so that any two of them meet. A run that was cut off goes on; one that is whole
-is taken as it is.
+another source, so that any two of them meet. A run that was cut off goes on; one that is whole is taken as it is.
 """
 
 from __future__ import annotations

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from docs.averaging import states, trainings
+from docs.averaging import points, states, trainings
 from docs.study_tables import ledger_of
 
 from rotogbml.evaluation.methods import Spec, load
-from rotogbml.numbers import signed
 from rotogbml.studies.cell import packed, unpacked
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.statistics import Difference, bootstrap_episodes
@@ -104,7 +103,7 @@ def table() -> str:
     ledger = ledger_of(STUDY)
     for episodes in EPISODES:
         preferred, trainings, *found = chosen(ledger, episodes)
-        said = ["{} ({} to {})".format(*(signed(100 * value, 2) for value in difference[:3])) for difference in found]
+        said = [points(difference) for difference in found]
         out.append(f"| {episodes} | {preferred} of {trainings} | {said[0]} | {said[1]} |")
     return "\n".join(out)
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from docs.averaging import trainings
+from docs.averaging import points, trainings
 from docs.study_tables import ledger_of
 
-from rotogbml.numbers import signed
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.statistics import Difference, bootstrap_episodes
 from rotogbml.studies.table import Tested
 from rotogbml.training.state import AVERAGED
 
 STUDY, STEPS = "mixes", 600
-ALIKE, BY_CLASSES = (
-    {"plain": "plain", "RotoGBML": "rotogbml"},
-    {"plain": "by-classes", "RotoGBML": "rotogbml-by-classes"},
-)
-"""The settings in which each source is drawn alike, and as often as it has classes."""
+ALIKE, BY_CLASSES = ("plain", "rotogbml"), ("by-classes", "rotogbml-by-classes")
+"""Plain and RotoGBML, each source drawn alike, and as often as it has classes."""
 
 
 def differences(ledger: Ledger, steps: int, k_shot: int) -> dict[str, Difference]:
@@ -27,10 +23,14 @@ def differences(ledger: Ledger, steps: int, k_shot: int) -> dict[str, Difference
         setting: np.array([[tested.accuracy(cell) for cell in row] for row in cells])
         for setting, cells in trainings(ledger, steps).items()
     }
-    gaps = {f"by classes − alike, {name}": right[BY_CLASSES[name]] - right[ALIKE[name]] for name in ALIKE}
-    gaps["by classes − alike, both"] = np.mean(list(gaps.values()), axis=0)
-    for said, mix in (("alike", ALIKE), ("by classes", BY_CLASSES)):
-        gaps[f"RotoGBML − plain, {said}"] = right[mix["RotoGBML"]] - right[mix["plain"]]
+    plain, rotogbml = (right[drawn] - right[alike] for alike, drawn in zip(ALIKE, BY_CLASSES, strict=True))
+    gaps = {
+        "by classes − alike, plain": plain,
+        "by classes − alike, RotoGBML": rotogbml,
+        "by classes − alike, both": (plain + rotogbml) / 2,
+        "RotoGBML − plain, alike": right[ALIKE[1]] - right[ALIKE[0]],
+        "RotoGBML − plain, by classes": right[BY_CLASSES[1]] - right[BY_CLASSES[0]],
+    }
     return {name: bootstrap_episodes(gap) for name, gap in gaps.items()}
 
 
@@ -41,10 +41,7 @@ def table(ledger: Ledger, steps: int) -> str:
     titles = "difference, points", *(f"{k}-shot (95 % interval) | p" for k in shots)
     lines = ["| " + " | ".join(titles) + " |", "|---|" + "---:|---:|" * len(shots)]
     for name in found[shots[0]]:
-        cells = []
-        for k in shots:
-            mean, low, high = (signed(100 * value, 2) for value in found[k][name][:3])
-            cells += [f"{mean} ({low} to {high})", f"{found[k][name].p:.2g}"]
+        cells = [f"{points(found[k][name])} | {found[k][name].p:.2g}" for k in shots]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

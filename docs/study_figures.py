@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from docs.averaging import points
 from docs.figures import HUES, panels
 from docs.study_tables import ledger_of
 from matplotlib.axes import Axes
@@ -19,10 +20,12 @@ from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.table import StudyRow, study_rows
 
 HERE = Path(__file__).resolve().parent
-COLOURS = (*HUES, "#555555", "#b07d00")
+COLOURS = (*HUES, "#555555", "#b07d00", "#8a3ffc")
 MARKS = ("o", "s", "^", "D")
 DASHES = ("-", "--", ":")
 """Of seeds, in their order."""
+CONFLICT = {"cosine": "mean cosine", "spread": "largest norm / smallest"}
+"""What a row says of it, and its name."""
 
 
 def conflict_map(out: Path, ledger: Ledger) -> str:
@@ -36,10 +39,10 @@ def conflict_map(out: Path, ledger: Ledger) -> str:
     figure, axes = panels(2, width=9.0, height=4.4)
     said = []
     settings = [name for name in ledger.plan.settings if name != ledger.plan.against]
-    for setting, hue, mark in zip(settings, COLOURS, MARKS, strict=False):
+    for setting, hue, mark in zip(settings, *_enough(settings, COLOURS, MARKS), strict=True):
         found = [(plain[row.learner], row) for row in rows if row.setting == setting and row.learner in plain]
         found = [(base, row) for base, row in found if row.difference is not None and base.cosine is not None]
-        for panel, field in zip(axes, ("cosine", "spread"), strict=True):
+        for panel, field in zip(axes, CONFLICT, strict=True):
             x = [getattr(base, field) for base, _ in found]
             y, low, high = (
                 [100 * getattr(row.difference, part) for _, row in found] for part in ("mean", "low", "high")
@@ -47,10 +50,9 @@ def conflict_map(out: Path, ledger: Ledger) -> str:
             bars = [[m - b for m, b in zip(y, low, strict=True)], [t - m for m, t in zip(y, high, strict=True)]]
             panel.errorbar(x, y, bars, fmt=mark, color=hue, markersize=4, elinewidth=0.6, label=setting)
         said += [f"{row.learner}, {setting}: {_gain(row)}; {_conflict(base)}" for base, row in found]
-    for panel, name in zip(axes, ("mean cosine of the tasks' gradients", "largest norm / smallest"), strict=True):
+    for panel, (field, name) in zip(axes, CONFLICT.items(), strict=True):
         panel.axhline(0, color="black", linewidth=0.6)
-        panel.set(xlabel=f"{name} (plain)", ylabel="gain over plain, points")
-    for panel, field in zip(axes, ("cosine", "spread"), strict=True):
+        panel.set(xlabel=f"{name} of the tasks' gradients (plain)", ylabel="gain over plain, points")
         _name(panel, {learner: getattr(row, field) for learner, row in plain.items()})
     axes[0].legend(fontsize=7, frameon=False)
     figure.savefig(out, metadata={"Date": None})
@@ -65,10 +67,10 @@ def late(out: Path, ledger: Ledger) -> str:
     """
     plan, said = ledger.plan, []
     figure, axes = panels(3, width=11.0, height=3.6)
-    fields = {"mean": "accuracy %, mean of targets", "cosine": "mean cosine", "spread": "largest norm / smallest"}
-    for seed, dash in zip(plan.seeds, DASHES, strict=False):
+    fields = {"mean": "accuracy %, mean of targets"} | CONFLICT
+    for seed, dash in zip(plan.seeds, *_enough(plan.seeds, DASHES), strict=True):
         rows = [row for row in _of_seed(ledger, seed) if row.checkpoint == plan.judge and row.cells == row.of]
-        for setting, hue in zip(plan.settings, COLOURS, strict=False):
+        for setting, hue in zip(plan.settings, *_enough(plan.settings, COLOURS), strict=True):
             course = sorted((row for row in rows if row.setting == setting), key=lambda row: row.steps)
             steps = [row.steps for row in course]
             for panel, field in zip(axes, fields, strict=True):
@@ -84,6 +86,11 @@ def late(out: Path, ledger: Ledger) -> str:
     axes[0].legend(fontsize=7, frameon=False)
     figure.savefig(out, metadata={"Date": None})
     return "\n".join(said)
+
+
+def _enough(what: Collection[object], *looks: Sequence[str]) -> list[Sequence[str]]:
+    """Return as many of each kind of look as there is to be told apart; where there are too few, zip says so."""
+    return [look[: len(what)] for look in looks]
 
 
 def _of_seed(ledger: Ledger, seed: int) -> list[StudyRow]:
@@ -117,8 +124,7 @@ def _name(panel: Axes, at: dict[str, float], gap: float = 0.045) -> None:
 
 def _gain(row: StudyRow) -> str:
     assert row.difference is not None
-    mean, low, high = (100 * value for value in row.difference[:3])
-    return f"{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+    return points(row.difference)
 
 
 def _conflict(row: StudyRow) -> str:

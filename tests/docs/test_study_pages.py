@@ -166,3 +166,12 @@ def test_late_training_is_a_curve_of_every_budget(made: Ledger, tmp_path: Path) 
     lines = study_figures.late(tmp_path / "late.svg", made).splitlines()
     assert (tmp_path / "late.svg").stat().st_size > 1000
     assert {line.split(":")[0] for line in lines} >= {"omega, seed 0, 10 steps", "plain, seed 1, 20 steps"}
+
+
+def test_every_setting_of_the_long_trainings_is_drawn(tmp_path: Path) -> None:
+    kept = study_tables.ledger_of("late")
+    lines = study_figures.late(tmp_path / "late.svg", kept).splitlines()
+    assert {line.split(",")[0] for line in lines} == set(kept.plan.settings)
+    few = replace(kept.plan, settings=dict.fromkeys(map(str, range(len(study_figures.COLOURS) + 1))))
+    with pytest.raises(ValueError, match="shorter"):
+        study_figures.late(tmp_path / "late.svg", Ledger(few, tmp_path / "none.jsonl"))
