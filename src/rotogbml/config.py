@@ -161,7 +161,8 @@ class RotateConfig:
     align: Literal["rotated", "shared"] | None = None
     """Make gradients agree in the rotated space (the paper) or where they reach the encoder (RotoGrad)."""
     lr: float | None = None
-    """Largest turn in one step, in radians (eta_gamma)."""
+    """eta_gamma: with update=plane the largest turn of one step, radians; with gradient Adam's rate, some hundred times
+    as far."""
     decay: float | None = None
     """gamma's step is multiplied by this after every step: the leader slows down."""
     slots: Slots | None = None

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rotogbml.homogenizer.plane import direction, orthogonalised, plane_rotation
+from rotogbml.homogenizer.plane import direction, largest_angle, orthogonalised, plane_rotation
 
 SIDES = ("left", "right")
 
@@ -120,3 +120,21 @@ def test_newton_schulz_squares_the_error():
     new = orthogonalised(off)
     after = (new @ new.T - torch.eye(8)).abs().max()
     assert float(after) < 10 * float(before) ** 2
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.floats(0.001, 1.0))
+def test_the_largest_turn_is_the_largest_angle_of_the_eigenvalues(seed, d, size):
+    A = size * random(seed, d, d)
+    γ = torch.matrix_exp(A - A.T)
+    found = largest_angle(γ)
+    true = float(torch.linalg.eigvals(γ).angle().abs().max())
+    assert 0.9 * true - 1e-7 <= found <= true + 1e-7
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-4, 0.5, math.pi])
+def test_the_turn_of_one_plane_is_its_angle(angle):
+    γ = plane_rotation(torch.eye(8, dtype=torch.float64), *torch.eye(8, dtype=torch.float64)[:2], angle, "left")
+    expected = min(angle, math.pi / 2)  # never past the target
+    assert largest_angle(γ) == pytest.approx(expected, abs=1e-9)
+    assert largest_angle(-torch.eye(2)) == pytest.approx(math.pi)

@@ -45,7 +45,7 @@ def test_off_is_plain(config):
     assert plain.rotations(NAMES[:4]) is None
     assert plain.fresh_rotations(torch.ones(4, 6)) is None
     plain.update(batch(0))
-    assert plain.omega() == plain.state_dict() == {}
+    assert plain.omega() == plain.gamma() == plain.state_dict() == {}
     assert not plain.rotates_support
     assert not plain.needs_features_first
     with pytest.raises(UsageError, match="the saved homogenizer has"):
@@ -70,6 +70,8 @@ def test_every_preset_runs_and_resumes_bit_for_bit(preset, shift):
     for i in range(5, 12):
         second.update(batch(i))
     assert second.omega() == whole.omega()
+    assert second.gamma() == whole.gamma()
+    assert all(0 < turn <= 12 * whole.rotate.lr for turn in whole.gamma().values())
     for sources in (NAMES[:4], NAMES[1:]):
         a, b = whole.rotations(sources), second.rotations(sources)
         assert a is not None
@@ -85,7 +87,8 @@ def test_either_half_alone():
         only_γ.update(batch(i))
     assert only_ω.rotations(NAMES[:4]) is None
     assert not only_ω.rotates_support
-    assert set(only_ω.omega()) == set(NAMES)
+    assert set(only_ω.omega()) == set(only_γ.gamma()) == set(NAMES)
+    assert only_ω.gamma() == {}
     assert set(only_ω.state_dict()) == {"reweight"}
     assert only_γ.omega() == {}
     assert only_γ.weights(batch(0)).tolist() == [1.0] * 4
@@ -111,7 +114,7 @@ def test_minibatch_slots_keep_nothing():
     w = homogenizer.weights(s)
     torch.testing.assert_close(w * s.norms / s.losses**1.5, (w * s.norms / s.losses**1.5)[0].expand(4))
     homogenizer.update(s)
-    assert homogenizer.omega() == {}
+    assert homogenizer.omega() == homogenizer.gamma() == {}
     assert config.rotate is not None
     with pytest.raises(UsageError, match="rotate_support"):
         create(HomogenizerConfig(None, replace(config.rotate, rotate_support=True)))

@@ -58,3 +58,15 @@ def test_a_plain_run_has_no_leader(tmp_path: Path) -> None:
     said = sentences(read_run(str(make_run(tmp_path / "run", method="maml"))))
     assert len(said) == 1
     assert said[0].startswith("The training loss turned at")
+
+
+def test_how_far_the_rotations_have_come_is_said(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    record = read_run(str(folder))
+    record.train[-1]["gamma"] = {"birds": 0.05, "cars": 0.1}
+    assert (
+        "turned no feature by more than 5.7° (cars), in the slot of the least by more than 2.9°."
+        in sentences(record)[1]
+    )
+    record.train[-1]["gamma"] = {}
+    assert "°" not in " ".join(sentences(record))

@@ -150,7 +150,7 @@ def test_lengths_under_weights_below_zero_are_lengths(tmp_path: Path) -> None:
     record = StepRecord(("a", "b"), [1.0, 1.0], [0.5, 0.5], [1.0, 1.0], [-3.0, 2.0], g, g, g)
     recorder = Recorder(tmp_path)
     recorder.add(record)
-    line = recorder.line(1, {})
+    line = recorder.line(1, {}, {})
     assert (line["sources"]["a"]["weighted_norm"], line["sources"]["a"]["omega"]) == (3.0, -3.0)
     assert line["conflict"]["sources"] == {
         "a": {"encoder_norm": 1.0, "features_norm": 1.0, "share": 0.69231},

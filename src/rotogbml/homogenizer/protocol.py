@@ -56,6 +56,10 @@ class Homogenizer(Protocol):
         """Return ω by slot, for logs; empty where none is kept."""
         ...
 
+    def gamma(self) -> dict[str, float]:
+        """Return by how much γ turns what it turns most, radians by slot, for logs; empty where none is kept."""
+        ...
+
     def state_dict(self) -> dict[str, Any]:
         """Return all that resuming needs: tensors, numbers and strings only."""
         ...

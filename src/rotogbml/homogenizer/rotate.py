@@ -22,7 +22,7 @@ from torch import Tensor
 from rotogbml.config import Compare, RotateConfig
 from rotogbml.errors import UsageError
 from rotogbml.homogenizer.compare import COMPARE, rows
-from rotogbml.homogenizer.plane import orthogonalised
+from rotogbml.homogenizer.plane import largest_angle, orthogonalised
 from rotogbml.homogenizer.resolved import resolved
 from rotogbml.homogenizer.slots import Slots, average_by_slot
 from rotogbml.homogenizer.statistics import TaskStatistics
@@ -125,6 +125,10 @@ class Rotate:
     def angle(self) -> float:
         """Largest turn of the next update, radians: lr · decay^steps. The leader slows down."""
         return self.lr * self.decay**self.steps
+
+    def angles(self) -> dict[str, float]:
+        """Return the largest turn of every kept γ, radians, by its slot's label (none with ``minibatch`` slots)."""
+        return {name: largest_angle(γ) for name, γ in zip(self.slots.names, self.γ, strict=True)}
 
     def rotations(self, sources: Sequence[str]) -> list[Tensor] | None:
         """Return γ_i [d, d] of each task, known before its forward pass; None with ``minibatch`` slots.

@@ -55,6 +55,10 @@ class Plain:
         """Return an empty dictionary."""
         return {}
 
+    def gamma(self) -> dict[str, float]:
+        """Return an empty dictionary."""
+        return {}
+
     def state_dict(self) -> dict[str, Any]:
         """Return an empty dictionary."""
         return {}
@@ -155,6 +159,10 @@ class RotoGBML:
     def omega(self) -> dict[str, float]:
         """Return ω by slot; empty where ω is off or fresh, and with a rival."""
         return {} if self.reweight is None else self.reweight.values()
+
+    def gamma(self) -> dict[str, float]:
+        """Return γ's largest turn by slot, radians; empty where γ is off or fresh."""
+        return {} if self.rotate is None else self.rotate.angles()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of the parts that are on."""

@@ -55,8 +55,8 @@ def largest_rise(values: Sequence[float]) -> float:
 
 
 def sentences(record: RunRecord) -> list[str]:
-    """Say how fast the leader was beside the network, and how often the network's loss turned."""
-    said = _rates(record)
+    """Say how fast the leader was beside the network, how far γ has come, and how often the network's loss turned."""
+    said = _rates(record) + _turned(record)
     logged = [line.get("loss") for line in record.train]
     losses = [loss for loss in logged if loss is not None and math.isfinite(loss)]
     found = turns(losses)
@@ -70,6 +70,17 @@ def sentences(record: RunRecord) -> list[str]:
         "faster swings are not seen."
     )
     return said
+
+
+def _turned(record: RunRecord) -> list[str]:
+    turns = (record.train[-1].get("gamma") or {}) if record.train else {}
+    if not turns:
+        return []
+    name = max(turns, key=turns.__getitem__)
+    least, most = (f"{math.degrees(turn):.1f}°" for turn in (min(turns.values()), turns[name]))
+    return [
+        f"At the end γ turned no feature by more than {most} ({name}), in the slot of the least by more than {least}."
+    ]
 
 
 def _rates(record: RunRecord) -> list[str]:
@@ -92,7 +103,8 @@ def _rates(record: RunRecord) -> list[str]:
         said.append("ω had none, it was set at once or held")
     if gamma.get("lr"):
         share = (gamma.get("decay") or 1.0) ** acted
-        said.append(f"γ’s {gamma['lr']:.3g} and {gamma['lr'] * share:.3g} rad a step")
+        unit = "" if gamma.get("update") == "gradient" else " rad a step"
+        said.append(f"γ’s {gamma['lr']:.3g} and {gamma['lr'] * share:.3g}{unit}")
         falls.append("γ’s does" if share < then / network else "γ’s does not")
     asked = f" Appendix A wants the leader’s to fall against the network’s: {', '.join(falls)}." if falls else ""
     return [f"{'; '.join(said)}.{asked}"]

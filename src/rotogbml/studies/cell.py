@@ -194,12 +194,14 @@ def conflict_of(metrics: Path) -> dict[str, float]:
     """Return how unlike the tasks' encoder gradients were in the second half of training.
 
     ``cosine``: the mean over pairs of tasks. ``spread``: the largest mean norm of a source over the smallest.
+    ``turned``: the largest turn of any γ at the end, radians, where γ is kept.
     """
     lines = _lines(metrics, "train")
     lines = lines[len(lines) // 2 :]
     cosines = [line["cosine"]["encoder"] for line in lines if line["cosine"].get("encoder") is not None]
     spreads = [max(norms) / max(min(norms), 1e-30) for norms in map(_norms, lines) if norms]
-    means = {"cosine": cosines, "spread": spreads}
+    turned = list((lines[-1].get("gamma") or {}).values()) if lines else []
+    means = {"cosine": cosines, "spread": spreads, "turned": [max(turned)] if turned else []}
     return {name: float(f"{np.mean(values):.5g}") for name, values in means.items() if values}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -56,7 +57,11 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         most = max(row.cells for row in members)
         alike = [line for row, line in zip(members, body, strict=True) if row.cells == most]
         _star(alike, 2, 3 + len(targets))
-        yield head, [*columns, "cosine", "norm ratio"], body
+        columns += ["cosine", "norm ratio"]
+        if any(row.turned is not None for row in members):
+            columns.append("γ turned")
+            body = [[*line, _degrees(row.turned)] for row, line in zip(members, body, strict=True)]
+        yield head, columns, body
 
 
 def _shots(row: StudyRow) -> str:
@@ -79,6 +84,10 @@ def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
         NOTHING if row.cosine is None else f"{row.cosine:.3f}",
         NOTHING if row.spread is None else f"{row.spread:.2f}",
     ]
+
+
+def _degrees(turned: float | None) -> str:
+    return NOTHING if turned is None else f"{math.degrees(turned):.1f}°"
 
 
 def _star(body: list[list[str]], first: int, last: int) -> None:

@@ -52,6 +52,7 @@ class StudyRow:
     """p of the difference, corrected for all settings of this learner, budget and checkpoint."""
     cosine: float | None
     spread: float | None
+    turned: float | None
     """``conflict_of``: means over the cells."""
 
 
@@ -119,6 +120,7 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str)
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
         spread=_mean([c["spread"] for c in conflict if "spread" in c]),
+        turned=_mean([c["turned"] for c in conflict if "turned" in c]),
     )
 
 

@@ -109,8 +109,8 @@ class Recorder:
         gram = gramian(columns[:COMPARED])
         return angles_of_gram(gram.new_tensor(self.ranks.sum(gram.flatten().tolist())).view_as(gram))
 
-    def line(self, step: int, omega: dict[str, float]) -> dict[str, Any]:
-        """Return the interval's averages and begin the next one."""
+    def line(self, step: int, omega: dict[str, float], gamma: dict[str, float]) -> dict[str, Any]:
+        """Return the interval's averages, with ω and the turn of γ as they are now, and begin the next one."""
         sources = {
             name: {key: part if key == "tasks" else part / sums["tasks"] for key, part in sums.items()}
             for name, sums in sorted(self.by_source.items())
@@ -127,6 +127,7 @@ class Recorder:
             "accuracy": self.accuracy / self.steps,
             "sources": sources,
             "omega": omega,
+            "gamma": gamma,
             "cosine": mean,
             "pairs": pairs,
             "conflict": averages(self.conflict),

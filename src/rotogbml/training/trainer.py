@@ -103,7 +103,8 @@ class Trainer:
     def _log(self, rate: float) -> tuple[float, float]:
         """Write a line of metrics and one of timing; return the interval's mean loss and accuracy."""
         state = self.state
-        line = state.recorder.line(state.step, self.parts.homogenizer.omega())
+        homogenizer = self.parts.homogenizer
+        line = state.recorder.line(state.step, homogenizer.omega(), homogenizer.gamma())
         state.recorder.write(line)
         state.recorder.time(state.step, state.seconds, rate)
         return line["loss"], line["accuracy"]
