@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import agreement_table, averaging, judged, mixing, shape_table, study_figures, study_tables
+from docs import agreement_table, averaging, coverage, judged, mixing, shape_table, study_figures, study_tables
 from rotogbml.numbers import signed
 from rotogbml.presets import PRESETS
 from rotogbml.studies import plan as plans
@@ -104,6 +104,19 @@ def test_a_running_mean_that_is_better_by_a_point_is_so(plan: Plan, made: Ledger
     for _, d in found.values():
         assert d.mean == pytest.approx(0.015)
         assert 0.01 < d.low < d.high < 0.02
+
+
+def test_what_an_interval_of_few_trainings_is_worth_is_as_simulated() -> None:
+    page = (DOCS / "study.md").read_text("utf-8")
+    first, _, *lines = coverage.table().splitlines()
+    assert " ".join(page.split()).find(first) > 0
+    assert "\n".join(lines) in page, "python -m docs.coverage"
+
+
+def test_an_interval_of_many_targets_is_worth_what_it_says() -> None:
+    outside, small = coverage.false_alarms(20, 6, 3.0, 1.0, 0.3)
+    assert 0.03 < outside < 0.08
+    assert small < 0.02
 
 
 def test_what_the_mix_does_is_that_of_the_outcomes() -> None:

@@ -280,3 +280,21 @@ def test_a_table_of_nothing_and_an_unknown_target(
     write(Path(plan), targets=["alhpa"])
     assert main(["study", plan, "--sources", str(pack), "--out", str(tmp_path / "s")]) == 2
     assert "did you mean 'alpha'" in capsys.readouterr().err
+
+
+def test_a_table_against_another_setting(halved: tuple[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    plan, out = halved
+
+    def differences(*more: str) -> dict[tuple[Any, ...], float | None]:
+        capsys.readouterr()
+        assert main(["study", "table", plan, "--out", str(out), "--format", "json", *more]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        return {(row["setting"], row["budget"][0]): row["difference"] and row["difference"][0] for row in rows}
+
+    usual, turned = differences(), differences("--against", "isi")
+    (steps,) = {steps for name, steps in usual if name == "isi"} & {min(steps for _, steps in usual)}
+    assert usual["plain", steps] is turned["isi", steps] is None
+    assert turned["plain", steps] == pytest.approx(-(usual["isi", steps] or 0))
+    capsys.readouterr()
+    assert main(["study", "table", plan, "--out", str(out), "--against", "isy"]) == 2
+    assert "has no such setting (did you mean 'isi'?)" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
             f"{first.budget}, {first.n_way}-way {_shots(first)}, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
             f"{seeds}{protocol}. Difference to {plan.against} in points, with its "
-            "95 % interval by bootstrap over targets, seeds and episodes; p by Holm's correction over settings."
+            f"95 % interval by bootstrap over targets, seeds and episodes; {_of_p(members)}."
         )
         targets = [target for target in plan.targets if any(target in row.targets for row in members)]
         columns = ["learner", "setting", *targets, "mean ± 95 % CI", "difference", "95 % interval", "p", "trainings"]
@@ -62,6 +62,11 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
             columns.append("γ turned")
             body = [[*line, _degrees(row.turned)] for row, line in zip(members, body, strict=True)]
         yield head, columns, body
+
+
+def _of_p(members: Sequence[StudyRow]) -> str:
+    several = any(len(row.seeds) > 1 for row in members)
+    return "p by Holm's correction over settings" if several else "one seed, so no p, and an interval too narrow"
 
 
 def _shots(row: StudyRow) -> str:

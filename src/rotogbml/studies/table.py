@@ -47,24 +47,31 @@ class StudyRow:
     ci95: float
     """Half width over episodes alone, seeds and targets being fixed."""
     difference: Difference | None
-    """To the plan's ``against``, over the seeds that are whole; None of that one itself, or of none."""
+    """To the plan's ``against`` or another that was asked for, over the whole seeds; None of itself, or of none."""
     holm: float | None
-    """p of the difference, corrected for all settings of this learner, budget and checkpoint."""
+    """p of the difference, corrected for all settings of this learner, budget and checkpoint; None of one seed."""
     cosine: float | None
     spread: float | None
     turned: float | None
     """``conflict_of``: means over the cells."""
 
 
-def study_rows(ledger: Ledger) -> list[StudyRow]:
-    """Return a row for each budget, learner, k_shot, checkpoint and setting of which at least a cell is done."""
+def study_rows(ledger: Ledger, against: str | None = None) -> list[StudyRow]:
+    """Return a row for each budget, learner, k_shot, checkpoint and setting of which at least a cell is done.
+
+    Args:
+        ledger: what is done.
+        against: the setting that the others are compared with; the plan's own where None.
+    """
     plan = ledger.plan
+    against = against or plan.against
     rows = []
     for rung, settings in rungs(ledger):
         for learner, trained, checkpoint in product(plan.span(rung)[2], plan.k_shot, plan.test.checkpoints):
             for k_shot in plan.test.shots(trained):
                 group = [
-                    _row(ledger, rung, learner, Tested(trained, k_shot, checkpoint), setting) for setting in settings
+                    _row(ledger, rung, learner, Tested(trained, k_shot, checkpoint), setting, against)
+                    for setting in settings
                 ]
                 rows += corrected([row for row in group if row is not None])
     return rows
@@ -82,7 +89,7 @@ class Tested(NamedTuple):
         return accuracy(outcome, self.checkpoint, self.k_shot)
 
 
-def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str) -> StudyRow | None:
+def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str, against: str) -> StudyRow | None:
     plan = ledger.plan
     targets, planned, _ = plan.span(rung)
     found = grid(ledger, rung, learner, tested.trained, setting)
@@ -116,7 +123,7 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str)
         episodes=plan.test.episodes,
         mean=float(np.mean([mean for mean, _ in by_target.values()])),
         ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
-        difference=difference_of(ledger, rung, learner, tested, setting, plan.against),
+        difference=difference_of(ledger, rung, learner, tested, setting, against),
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
         spread=_mean([c["spread"] for c in conflict if "spread" in c]),
@@ -156,8 +163,11 @@ def grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) ->
 
 
 def corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
-    """Return the rows with Holm's correction over those that have a difference."""
-    found = holm({row.setting: row.difference.p for row in rows if row.difference is not None})
+    """Return the rows with Holm's correction over those that have a difference over several seeds.
+
+    One seed has no p: a training alone differs from its repetition by more than its episodes tell (docs/study.md).
+    """
+    found = holm({row.setting: row.difference.p for row in rows if row.difference is not None and len(row.seeds) > 1})
     return [replace(row, holm=found.get(row.setting)) for row in rows]
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rotogbml.errors import RotogbmlError, UsageError
+from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
 from rotogbml.studies.carrying import carry_out, mean_seconds
@@ -134,23 +134,28 @@ def status(plan: str, out: str | None = None) -> None:
     )
 
 
-def table(plan: str, out: str | None = None, format: Format = "text") -> None:
+def table(plan: str, out: str | None = None, format: Format = "text", against: str | None = None) -> None:
     """Print a study's table, whole or as far as it is.
 
     Args:
         plan: As it was given to ``rotogbml study``.
         out: Folder of the study, or its results.jsonl; runs/study/PLAN where not given.
         format: text, markdown, csv or json; csv and json have every field.
+        against: Setting that the others are compared with; the plan's own where not given.
 
     Raises:
-        UsageError: there is no such plan, or nothing of it is done there.
+        UsageError: there is no such plan or setting, or nothing of it is done there.
         RotogbmlError: the results cannot be read.
     """
     ledger = _opened(plan, out)
     if not ledger.done:
         name = ledger.plan.name
         raise UsageError(f"{ledger.path} holds no outcome of plan {name}: begin with 'rotogbml study {plan}'")
-    print(render(ledger.plan, study_rows(ledger), format), end="")
+    if against is not None and against not in ledger.plan.settings:
+        near = did_you_mean(against, ledger.plan.settings)
+        raise UsageError(f"--against {against}: plan {ledger.plan.name} has no such setting{near}")
+    asked = ledger.plan if against is None else replace(ledger.plan, against=against)
+    print(render(asked, study_rows(ledger, against), format), end="")
     if format in ("text", "markdown"):
         print(f"\n{len(ledger.done)} cells, {clock(ledger.seconds)} on one core each.")
 
