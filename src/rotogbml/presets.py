@@ -115,7 +115,10 @@ PRESETS: dict[str, Choice] = {
         ),
     ),
     "rotate.update": Choice(
-        "plane", "plane", "The exact rotation, O(m^2). The paper's Adam is O(m^3): seconds a step at m = 1600."
+        "plane",
+        "gradient",
+        "The paper: Adam, which at its rate turns by 40 to 60 degrees in 600 steps; O(m^3), 5 ms a step at 128, "
+        "2 s at 1600 features. The exact rotation, O(m^2), turns by less than half a degree at that rate.",
     ),
     "rotate.compare": Choice(
         "mean",

@@ -100,6 +100,7 @@ def test_ours_and_the_papers_differ_in_these_fields() -> None:
         "rotate.decay": (0.9999, 1.0),
         "rotate.slots": ("source", "position"),
         "rotate.rotate_support": (True, False),
+        "rotate.update": ("plane", "gradient"),
         "isi.layers": (2, "all"),
         "isi.radius": (2, 3),
         "isi.normalize": ("image", "batch"),
