@@ -197,6 +197,8 @@ def _list_tar(path: Path, mode: Literal["r:", "r:gz", "r:bz2"] = "r:") -> Iterat
         tar: Any = archive
         while (member := tar.next()) is not None:
             tar.members = []  # it would keep every header
+            if member.size < 0:  # what follows it would be looked for before it, again and again
+                raise tarfile.ReadError(f"'{shown(member.name)}' has a size of {member.size:,} bytes")
             name = _inside(member.name)
             if member.isdir():
                 continue
