@@ -49,7 +49,7 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
     release = release_named(name)
     files = open_files(path, release.marks, release.folders, release.anywhere)
     try:
-        reading = release.read(files, whole)
+        reading = _reading(release, files, whole)
     except UsageError:
         alone = _alone(release, files, path, whole)
         if alone is None:
@@ -61,10 +61,16 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
     if reading.rows:
         return Read(release, files, reading, Path(path))
     for above in open_above(files, release.marks) if release.anywhere else ():
-        again = release.read(above, whole)  # labels are here, and the images beside them
+        again = _reading(release, above, whole)  # labels are here, and the images beside them
         if again.rows:
             return Read(release, above, again, Path(path))
     raise UsageError(_nothing(release, files, reading))
+
+
+def _reading(release: Release, files: Files, whole: bool) -> Reading:
+    reading = release.read(files, whole)
+    reading.remarks += dict.fromkeys(files.remarks)  # a file that is read twice is told of once
+    return reading
 
 
 def _from(reading: Reading, files: Files, path: str | Path) -> bool:
@@ -85,7 +91,7 @@ def _alone(release: Release, files: Files, path: str | Path, whole: bool) -> Rea
         return None
     try:
         here = open_files(path, anywhere=False)
-        reading = release.read(here, whole)
+        reading = _reading(release, here, whole)
     except UsageError:
         return None
     return Read(release, here, reading, Path(path)) if reading.rows else None

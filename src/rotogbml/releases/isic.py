@@ -72,7 +72,7 @@ def _one_hot(files: Files, truths: Sequence[str], worded: Sequence[str], whole: 
 
 
 def _records(files: Files, path: str) -> Iterator[dict[str, str]]:
-    header = files.text(path).partition("\n")[0]
+    header = files.first_line(path)
     if "SCC" in header or "UNK" in header:
         raise UsageError(f"'{path}' in {files.root} is of ISIC 2019 (columns {header.strip()}): fetch task 3 of 2018")
     if "seborrheic_keratosis" in header:

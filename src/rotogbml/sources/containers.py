@@ -121,6 +121,17 @@ class Reader:
             raise OSError("the archive ends inside this file")
         return data
 
+    def start(self, key: str | int, count: int) -> bytes:
+        """Return the first bytes of a listed file that has as many.
+
+        Raises:
+            OSError: They cannot be read; the text says why.
+        """
+        if self.container.kind != "folder":
+            return self.read(key, count)
+        with (self.container.path / str(key)).open("rb") as file:
+            return file.read(count)
+
     def close(self) -> None:
         """Let go of the open handle."""
         if self._handle is not None:
