@@ -50,7 +50,7 @@ def test_nothing_of_the_release(lay: Lay, pictures: Pictures, refused: Callable[
 
 
 NAMES = ["cars", "chestx", "cropdiseases", "cub", "eurosat", "flowers102", "ham10000", "isic", "miniimagenet"]
-NAMES += ["omniglot", "pacs", "places", "tiny-imagenet"]
+NAMES += ["omniglot", "pacs", "places", "plantae", "tiny-imagenet"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from rotogbml.releases.files import Files, base, stem
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Reading, Row
 from rotogbml.releases.release import Release, test_only
-from rotogbml.releases.tables import read_json
+from rotogbml.releases.tables import other_json, read_json
 
 _OTHER = {"grayscale", "segmented"}
 _CROPS = ("apple", "blueberry", "cherry", "corn", "grape", "orange", "peach", "pepper", "potato", "raspberry")
@@ -44,9 +44,17 @@ def read(files: Files, whole: bool) -> Reading:
 
 
 def _leaves(files: Files) -> dict[str, str]:
-    """Return which leaf a photo shows, by leaf-map.json of the PlantVillage repository, where it is there."""
+    """Return which leaf a photo shows, by leaf-map.json of the PlantVillage repository, where it is there.
+
+    Raises:
+        UsageError: It is no JSON object.
+    """
     path = files.one("leaf-map.json")
-    tree = read_json(files, path) if path else {}
+    if path is None:
+        return {}
+    tree = read_json(files, path)
+    if not isinstance(tree, dict):
+        raise other_json(files, path, "all of it", tree, "an object")
     return {str(name): "; ".join(map(str, leaf)) for name, leaf in tree.items() if isinstance(leaf, list) and leaf}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,10 +52,11 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
     try:
         reading = _reading(release, files, whole)
     except UsageError:
-        alone = _alone(release, files, path, whole)
-        if alone is None:
-            raise
-        return alone
+        with suppress(UsageError):
+            alone = _alone(release, files, path, whole)
+            if alone is not None:
+                return alone
+        raise
     alone = None if _from(reading, files, path) else _alone(release, files, path, whole)
     if alone is not None:
         return alone
@@ -86,13 +88,20 @@ def _below(files: Files, path: str | Path) -> str:
 
 
 def _alone(release: Release, files: Files, path: str | Path, whole: bool) -> Read | None:
-    """Read the place that was given without what lies above it: label files up there may be of something else."""
-    if not _below(files, path):
+    """Read the place that was given without what lies above it: label files up there may be of something else.
+
+    Raises:
+        UsageError: It holds images and is refused: those that lie above are not what was asked for.
+    """
+    place = _below(files, path)
+    if not place:
         return None
     try:
         here = open_files(path, anywhere=False)
         reading = _reading(release, here, whole)
     except UsageError:
+        if any(image.startswith(f"{place}/") for image in files.images):
+            raise
         return None
     return Read(release, here, reading, Path(path)) if reading.rows else None
 

@@ -6,7 +6,7 @@ import csv
 import importlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from rotogbml.errors import UsageError
 from rotogbml.releases.files import LINE_BYTES, Files, is_image
 
 _DELIMITERS = ",;\t|"
+_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
+_KINDS[type(None)] = "nothing"
+"""What JSON calls its values."""
 
 
 def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[str, str]]:
@@ -224,6 +227,37 @@ def read_json(files: Files, path: str, required: Sequence[str] = ()) -> Any:
         there = ", ".join(map(str, tree))[:80] if isinstance(tree, dict) else type(tree).__name__
         raise UsageError(f"'{path}' in {files.root} is of another version: no '{lacking[0]}' in it, but {there}")
     return tree
+
+
+def records(
+    files: Files, path: str, tree: Mapping[str, Any], key: str, fields: Mapping[str, tuple[type, ...]]
+) -> list[dict[str, Any]]:
+    """Return the records that a JSON object has under a key; each must have these fields, of one of their types.
+
+    Raises:
+        UsageError: It is no list of objects, or a field is not there or of another type.
+    """
+    found = tree[key]
+    if not isinstance(found, list):
+        raise other_json(files, path, f"'{key}'", found, "a list")
+    for number, each in enumerate(found, 1):
+        if not isinstance(each, dict):
+            raise other_json(files, path, f"entry {number:,} of '{key}'", each, "an object")
+        for name, types in fields.items():
+            if not isinstance(each.get(name), types):
+                wanted = " or ".join(dict.fromkeys(_KINDS[type_] for type_ in types))
+                raise other_json(files, path, f"'{name}' in entry {number:,} of '{key}'", each.get(name), wanted)
+    return found
+
+
+def other_json(files: Files, path: str, where: str, value: Any, wanted: str) -> UsageError:
+    """Return the refusal of a value in a JSON file."""
+    said = json.dumps(value)[:40] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    is_ = f"{_KINDS[type(value)]}{f' ({said})' if said else ''}"
+    return UsageError(
+        f"'{path}' in {files.root} is of another version, or damaged: {where} is {is_} where {wanted} should be: "
+        "fetch it again"
+    )
 
 
 def number(text: str) -> float:
