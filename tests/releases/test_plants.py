@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,22 @@ class TestCropDiseases:
         root = lay(pictures(["raw/color/Apple___healthy/a.JPG"]) | {"leaf-map.json": json.dumps(tree)})
         with pytest.raises(UsageError, match=r"'leaf-map\.json' in .*: all of it is .* where an object should be"):
             read_release("cropdiseases", root)
+
+    def test_two_copies_that_spell_a_class_in_two_ways(self, lay: Lay, pictures: Pictures) -> None:
+        root = lay(pictures(["a/Pepper,_bell___healthy/1.JPG", "b/Potato___healthy/2.JPG"]))
+        assert len(read_release("cropdiseases", root).reading.rows) == 2
+        more = lay(pictures(["c/train/Pepper__bell___healthy/3.JPG", "c/test/Pepper_bell_healthy/4.JPG"]))
+        with pytest.raises(
+            UsageError, match=r"two copies .* 'a/Pepper,_bell___healthy/1\.JPG' and 'c/train/Pepper__bell"
+        ):
+            read_release("cropdiseases", more)
+        assert len(read_release("cropdiseases", more / "c").reading.rows) == 1  # of the test part nothing is taken
+
+    def test_two_pieces_beside_each_other(self, layouts: Path, tmp_path: Path) -> None:
+        for name in ("cropdisease", "cropdisease_kaggle"):
+            shutil.copytree(layouts / name, tmp_path / name)
+        with pytest.raises(UsageError, match="two copies of the release"):
+            read_release("cropdiseases", tmp_path)
 
     def test_background_is_no_leaf(self, lay: Lay, pictures: Pictures) -> None:
         root = lay(pictures(["Plant/Apple___healthy/image (1).JPG", "Plant/Background_without_leaves/image (1).jpg"]))

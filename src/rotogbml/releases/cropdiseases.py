@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, base, stem
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Reading, Row
@@ -32,6 +33,7 @@ def read(files: Files, whole: bool) -> Reading:
         whole=whole,
     )
     reading.select((row, "other_class" if row.label in _NO_LEAF else "") for row in reading.rows)
+    _refuse_two_spellings(files, reading)
     leaves = _leaves(files)
     reading.rows = [row._replace(group=_leaf(row, leaves)) for row in reading.rows]
     if reading.rows and not any(row.part for row in reading.rows):
@@ -41,6 +43,23 @@ def read(files: Files, whole: bool) -> Reading:
             "a folder is named 'Augmented': its images are turned and recoloured copies of each other"
         )
     return reading
+
+
+def _refuse_two_spellings(files: Files, reading: Reading) -> None:
+    """Refuse two copies in one place: they would be read as one, with some classes twice."""
+    spelt: dict[str, Row] = {}
+    for row in reading.rows:
+        first = spelt.setdefault(letters(row.label), row)
+        if first.label != row.label:
+            raise UsageError(
+                f"{files.root} holds two copies of the release that spell a class in two ways, such as '{first.path}' "
+                f"and '{row.path}': give the folder of one"
+            )
+
+
+def letters(label: str) -> str:
+    """Return a class name without what copies spell in several ways: case, underscores, commas, spaces."""
+    return "".join(c for c in label.casefold() if c.isalnum())
 
 
 def _leaves(files: Files) -> dict[str, str]:

@@ -18,6 +18,7 @@ from rotogbml.sources.tree import ClassSplit
 _WNID = re.compile(r"n\d{8}$")
 _FLAT = re.compile(r"(n\d{8})(\d{8})\.")
 _ORIGINAL = re.compile(r"(n\d{8})_(\d+)\.")
+_UNNAMED = ("unnamed_file", "unlabelled_test_image")
 EACH = 600
 
 
@@ -54,7 +55,23 @@ def _listed(files: Files, lists: list[tuple[str, str]], whole: bool) -> Reading:
     if ranked:
         reading.left = [(path, reason) for path, reason in reading.left if reason != "unnamed_file"]
         reading.remarks.append("images are taken by their rank in ImageNet's folders: these must be complete")
+    else:
+        _tell_of_class_folders(reading)
     return reading
+
+
+def _tell_of_class_folders(reading: Reading) -> None:
+    """Give the right reason for images in folders named by synset that the lists do not name: two layouts are mixed."""
+    reading.left = [
+        (path, "other_layout" if reason in _UNNAMED and any(map(_WNID.match, path.split("/")[:-1])) else reason)
+        for path, reason in reading.left
+    ]
+    others = [path for path, reason in reading.left if reason == "other_layout"]
+    if others:
+        reading.remarks.append(
+            f"two layouts lie in one place: lists, which are read, and class folders with {len(others):,} more images, "
+            f"such as '{others[0]}': give the folder of the layout that you mean"
+        )
 
 
 def _originals(files: Files) -> dict[str, list[str]]:
