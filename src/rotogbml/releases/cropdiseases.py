@@ -8,7 +8,7 @@ from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, base, stem
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Reading, Row
-from rotogbml.releases.release import Release, test_only
+from rotogbml.releases.release import Release, published_lines, spelling, test_only
 from rotogbml.releases.tables import other_json, read_json
 
 _OTHER = {"grayscale", "segmented"}
@@ -49,17 +49,12 @@ def _refuse_two_spellings(files: Files, reading: Reading) -> None:
     """Refuse two copies in one place: they would be read as one, with some classes twice."""
     spelt: dict[str, Row] = {}
     for row in reading.rows:
-        first = spelt.setdefault(letters(row.label), row)
+        first = spelt.setdefault(spelling(row.label), row)
         if first.label != row.label:
             raise UsageError(
                 f"{files.root} holds two copies of the release that spell a class in two ways, such as '{first.path}' "
                 f"and '{row.path}': give the folder of one"
             )
-
-
-def letters(label: str) -> str:
-    """Return a class name without what copies spell in several ways: case, underscores, commas, spaces."""
-    return "".join(c for c in label.casefold() if c.isalnum())
 
 
 def _leaves(files: Files) -> dict[str, str]:
@@ -103,6 +98,8 @@ RELEASE = Release(
     folders=("*___*", "Tomato_*"),
     read=read,
     splits={"test-only": test_only},
+    names=published_lines("plantvillage.txt"),
+    between=(122, 4406),
     traps=(
         "a tree often holds a second copy of itself (dataset/dataset, PlantVillage/PlantVillage): it is left out",
         "leaf-map.json of the PlantVillage repository says which photos show one leaf; without it only names tell",

@@ -153,6 +153,7 @@ RELEASE = Release(
     folders=WORDS,
     read=read_isic,
     splits={"test-only": test_only},
+    names=WORDS,
     per_class={**COUNTS, **{name.upper(): count for name, count in COUNTS.items()}},
     traps=_TRAPS,
     groups="lesion",

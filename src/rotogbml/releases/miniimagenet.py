@@ -160,6 +160,7 @@ RELEASE = Release(
     folders=("n[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]",),
     read=read,
     splits={"64/16/20": split},
+    names=[wnid for _, wnid in published("miniimagenet.txt")],
     per_class=EACH,
     traps=(
         "three layouts: lists over flat files, folders by class split, and pickles (not read: they can run code)",
