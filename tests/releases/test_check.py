@@ -76,3 +76,19 @@ def test_classes_outside_the_published_range(lay: Lay) -> None:
     assert "class '087.Mallard': 40 images here, 41 to 60 of each class published" in said_of("cub", root)
     assert dict(check("cub", root, whole=True).outside) == {"087.Mallard": 40}
     assert (RELEASES["cars"].between, RELEASES["cropdiseases"].between) == ((24, 68), (122, 4406))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("miniimagenet", "timm's copies and in imagenet_license.md of HowToTrainYourMAMLPytorch"),
+        ("tiny-imagenet", "timm's copies and in imagenet_license.md of HowToTrainYourMAMLPytorch"),
+        ("isic", "none were found (a Hugging Face card of ISIC 2019"),
+        ("ham10000", "by whom is not known: read those on its page at Harvard Dataverse"),
+        ("omniglot", "LICENSE of its author's repository, brendenlake/omniglot"),
+        ("plantae", "README in visipedia/inat_comp"),
+    ],
+)
+def test_where_terms_were_read(name: str, source: str) -> None:
+    assert source in RELEASES[name].terms
+    assert "memory" not in RELEASES[name].terms

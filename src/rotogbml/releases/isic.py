@@ -138,7 +138,10 @@ _TRAPS = (
     "the one-hot file spells classes in capitals, the metadata in small letters",
     "copies have added rows (dx 'healthy'), and copies whose parts share images",
 )
-_TERMS = "HAM10000: CC BY-NC 4.0 or CC BY-NC-SA 4.0, sources differ; for the 2018 task none was found"
+_TERMS = (
+    "for the 2018 task none were found (a Hugging Face card of ISIC 2019 says CC BY-NC 4.0); of HAM10000 both CC BY-NC "
+    "4.0 and CC BY-NC-SA 4.0 are said, by whom is not known: read those on its page at Harvard Dataverse"
+)
 
 RELEASE = Release(
     name="isic",

@@ -11,7 +11,7 @@ from rotogbml.releases.files import Files, base
 from rotogbml.releases.finder import Finder
 from rotogbml.releases.folders import leave_strays, part_of
 from rotogbml.releases.reading import Named, Reading, Row, by_names
-from rotogbml.releases.release import Release, published
+from rotogbml.releases.release import IMAGENET_TERMS, Release, published
 from rotogbml.releases.tables import read_csv
 from rotogbml.sources.tree import ClassSplit
 
@@ -150,7 +150,7 @@ RELEASE = Release(
     name="miniimagenet",
     title="miniImageNet",
     publisher="Vinyals et al.; split and lists by Ravi and Larochelle; images of ImageNet",
-    terms="ImageNet's: non-commercial research and education, to be passed only to colleagues who accept the terms",
+    terms=f"{IMAGENET_TERMS}; none of the subset's own were found",
     classes=100,
     images=60000,
     layout="images/*.jpg with {train,val,test}.csv; or {train,val,test}/WNID/*.jpg; or ImageNet's train folders with "

@@ -133,7 +133,8 @@ RELEASE = Release(
     name="plantae",
     title="Plantae (iNaturalist)",
     publisher="iNaturalist and Visipedia (FGVC competitions)",
-    terms='iNat2017: "non-commercial research and educational purposes", "You will NOT distribute the above images"',
+    terms='iNat2017, by its README in visipedia/inat_comp: "non-commercial research and educational purposes", '
+    '"You will NOT distribute the above images"',
     classes=CLASSES,
     images=0,
     layout="train_val20NN/Plantae/CATEGORY/*.jpg with train20NN.json; or plantae/SPECIES/*.jpg",

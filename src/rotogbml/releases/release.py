@@ -11,6 +11,13 @@ from rotogbml.releases.files import Files
 from rotogbml.releases.reading import Reading
 from rotogbml.sources.tree import ClassSplit
 
+IMAGENET_TERMS = (
+    "ImageNet's, as read on the Hugging Face cards of timm's copies and in imagenet_license.md of "
+    "HowToTrainYourMAMLPytorch: non-commercial research and education, to be passed only to colleagues who accept the "
+    "terms"
+)
+"""Of every subset of ImageNet."""
+
 Rule = Callable[[Reading], ClassSplit | None]
 """From a reading to the split of its classes; ``None`` leaves it to the default, 64/16/20 at random."""
 

@@ -15,8 +15,15 @@ from rotogbml.errors import UsageError
 from rotogbml.releases.files import LINE_BYTES, Files, is_image
 
 _DELIMITERS = ",;\t|"
-_KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number"}
-_KINDS[type(None)] = "nothing"
+_KINDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "nothing",
+}
 """What JSON calls its values."""
 
 
