@@ -50,7 +50,7 @@ def test_nothing_of_the_release(lay: Lay, pictures: Pictures, refused: Callable[
 
 
 NAMES = ["cars", "chestx", "cropdiseases", "cub", "eurosat", "flowers102", "ham10000", "isic", "miniimagenet"]
-NAMES += ["omniglot", "pacs", "places", "tiny-imagenet"]
+NAMES += ["omniglot", "pacs", "places", "plantae", "tiny-imagenet"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -241,6 +241,19 @@ class TestArchives:
         assert dict(report.skipped) == {"would lie outside the archive's folder": 3, "link in an archive": 1}
         assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "secret.jpg"]
 
+    def test_a_file_of_negative_size(self, tmp_path: Path, pictures: Pictures, refused: Callable[..., str]) -> None:
+        place = tmp_path / "EuroSAT.tar"
+        with tarfile.open(place, "w") as archive:
+            bad = tarfile.TarInfo("2750/Forest/a.jpg")
+            bad.size = -1
+            archive.addfile(bad)
+            for name, data in pictures(["2750/Forest/b.jpg"]).items():
+                good = tarfile.TarInfo(name)
+                good.size = len(data)
+                archive.addfile(good, io.BytesIO(data))
+        said = refused("eurosat", place)
+        assert f"{place} is damaged or no tar ('2750/Forest/a.jpg' has a size of -1 bytes)" in said
+
     def test_a_bomb(self, tmp_path: Path, refused: Callable[..., str]) -> None:
         place = tmp_path / "EuroSAT.zip"
         with (
@@ -274,6 +287,21 @@ class TestArchives:
 def test_no_half_pack_is_left_where_no_image_can_be_decoded(lay: Lay, refused: Callable[..., str]) -> None:
     said = refused("eurosat", lay({"2750/Forest/a.jpg": b"no picture", "2750/River/b.jpg": b""}))
     assert "no usable image" in said
+
+
+def test_nothing_is_left_where_there_is_nothing_to_go_on_with(
+    tmp_path: Path, lay: Lay, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = lay(pictures(["2750/Forest/a.jpg"]))
+
+    def fail(*_: object) -> None:
+        raise ValueError("of any kind")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rotogbml.sources.pack.examine_all", fail)
+        with pytest.raises(ValueError, match="of any kind"):
+            import_release("eurosat", root, tmp_path / "out", size=16, workers=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["release"]
 
 
 def test_strict_refuses_what_is_not_whole(

@@ -94,3 +94,47 @@ def test_what_cannot_be_imported(parts: dict[str, datasets.Dataset], tmp_path: P
     with pytest.raises(UsageError, match=r"no column 'patents' \(did you mean 'patient'\?\)"):
         import_hub(str(tmp_path / "bare"), tmp_path / "out", label="patents")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"image": "label"}, "column 'label' holds no images (ClassLabel): name another one with --image"),
+        ({"image": "patient"}, "column 'patient' holds no images (Value of int64)"),
+        ({"image": "image", "label": "image"}, "column 'image' is both --image and --label: name two columns"),
+        ({"label": "image"}, "column 'image' is both --image and --label"),
+        ({"group": "label"}, "column 'label' is both --label and --group"),
+        ({"group": "image"}, "column 'image' is both --image and --group"),
+        ({"label": "findings"}, "column 'findings' does not hold one label of each image ("),
+        ({"label": "other"}, "column 'other' does not hold one label of each image (Image)"),
+        ({"group": "findings"}, "column 'findings' does not hold one group of each image ("),
+    ],
+)
+def test_columns_that_hold_something_else(
+    parts: dict[str, datasets.Dataset], tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict, said: str
+) -> None:
+    part = parts["train"]
+    several = datasets.Sequence(datasets.ClassLabel(names=["mass", "nodule"]))
+    part = part.add_column("findings", [[0], [0, 1], []] * 3).cast_column("findings", several)
+    part = part.add_column("other", [None] * len(part)).cast_column("other", datasets.Image())
+    part.save_to_disk(tmp_path / "saved")
+    arguments = [word for option, column in options.items() for word in (f"--{option}", column)]
+    assert main(["data", "hub", str(tmp_path / "saved"), str(tmp_path / "out"), *arguments]) == 2
+    assert f"{tmp_path / 'saved'}: {said}" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["saved"]
+
+
+def test_a_column_of_several_labels_is_not_taken_unasked(parts: dict[str, datasets.Dataset], tmp_path: Path) -> None:
+    part = parts["train"].remove_columns("label").add_column("labels", [[0], [0, 1], []] * 3)
+    part.save_to_disk(tmp_path / "saved")
+    with pytest.raises(UsageError, match=r"column 'labels' does not hold one label of each image .*--label"):
+        import_hub(str(tmp_path / "saved"), tmp_path / "out")
+
+
+def test_bytes_that_nobody_has_called_images(parts: dict[str, datasets.Dataset], tmp_path: Path) -> None:
+    part = parts["train"].cast_column("image", datasets.Image(decode=False))
+    data = [row["image"]["bytes"] for row in part]
+    part = part.remove_columns("image").add_column("picture", data)
+    part.save_to_disk(tmp_path / "saved")
+    import_hub(str(tmp_path / "saved"), tmp_path / "out", image="picture", size=16, workers=1)
+    check(tmp_path / "out", "saved", 9)

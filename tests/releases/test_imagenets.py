@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,22 @@ class TestMiniImageNet:
         assert [row.path.rpartition("/")[2] for row in read.reading.rows] == [names[1], names[3]]
         assert "must be complete" in read.reading.remarks[0]
         assert read.reading.counts() == {}
+
+    def test_two_layouts_in_one_place(self, lay: Lay, pictures: Pictures) -> None:
+        files = pictures(["images/n0153282900000001.jpg", "images/n0153282900000002.jpg", "test/n01930112/a.jpg"])
+        table = "filename,label\nn0153282900000001.jpg,n01532829\n"
+        reading = read_release("miniimagenet", lay(files | {"train.csv": table})).reading
+        assert reading.counts() == {"other_layout": 1, "unnamed_file": 1}
+        (said,) = reading.remarks
+        assert said.startswith("two layouts lie in one place: lists, which are read, and class folders with 1 more")
+        assert "such as 'test/n01930112/a.jpg'" in said
+
+    def test_two_pieces_beside_each_other(self, layouts: Path, tmp_path: Path) -> None:
+        for name in ("miniimagenet", "miniimagenet_folders"):
+            shutil.copytree(layouts / name, tmp_path / name)
+        counts = read_release("miniimagenet", tmp_path).reading.counts()
+        assert counts["other_layout"] == 30
+        assert not {"unnamed_file", "unlabelled_test_image"} & set(counts)
 
     def test_lists_of_something_else_above(self, lay: Lay, pictures: Pictures) -> None:
         places = ("train/n01532829", "test/n01930112")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from rotogbml.cli import main
 from rotogbml.releases.check import check
@@ -141,15 +139,23 @@ def test_check_says_the_same(piece: Piece, name: str) -> None:
     assert all(trap in said for trap in report.traps)
 
 
-def test_the_list_knows_what_is_packed(piece: Piece, tmp_path: Path) -> None:
+def test_the_list_knows_what_is_packed(
+    piece: Piece, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     place, _ = piece("eurosat")
     import_release("eurosat", place, tmp_path / "packs" / "satellite", size=16, workers=1)
     listing = list_releases([str(tmp_path)])
     assert {name: len(found) for name, found in listing.packed.items() if found} == {"eurosat": 1}
     assert all(release.terms and release.publisher and release.layout for release in listing.releases)
-    text = io.StringIO()
-    Console(file=text, width=2000).print(listing)
-    assert "satellite (36 at 16 px)" in " ".join(text.getvalue().split())
+    monkeypatch.setenv("COLUMNS", "80")
+    capsys.readouterr()
+    assert main(["data", "list", "--packs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert f"packed: eurosat, 36 at 16 px: {tmp_path / 'packs' / 'satellite'}" in lines
+    (row,) = (line for line in lines if line.split()[:1] == ["eurosat"])
+    assert row.split() == ["eurosat", "10", "27,000", "0.76", "GB", "test-only"]
+    for release in listing.releases:  # each has one line in the table
+        assert sum(line.startswith(f" {release.name} ") for line in lines) == 1
 
 
 def test_check_as_json(piece: Piece, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +71,62 @@ class TestPlantae:
         with pytest.raises(UsageError, match=r"nothing of Plantae.*1 unnamed_file"):
             read_release("plantae", root)  # test2018 is no species
 
+    @pytest.mark.parametrize(
+        ("folder", "other"),
+        [
+            ("CUB_200_2011/images/010.Red_winged_Blackbird", "cub"),
+            ("2750/SeaLake", "eurosat"),
+            ("PlantVillage/Pepper,_bell___healthy", "cropdiseases"),
+            ("train/n02129165", "miniimagenet or tiny-imagenet"),
+            ("train/Acura RL Sedan 2012", "cars"),
+            ("HAM10000/akiec", "isic"),
+        ],
+    )
+    def test_class_folders_of_another_release(self, lay: Lay, pictures: Pictures, folder: str, other: str) -> None:
+        root = lay(pictures([f"{folder}/a.jpg", "Rosa/a.jpg"]))
+        label = folder.rpartition("/")[2]
+        with pytest.raises(UsageError, match=f"nothing of Plantae.* '{label}' is as in {other}: import that, or give"):
+            read_release("plantae", root)
+        root = lay(pictures([f"{folder}/a.jpg", "Plantae/Rosa/a.jpg"]), "with plants")
+        assert read_release("plantae", root).reading.per_class() == {"Rosa": 1}
+
+    @pytest.mark.parametrize("name", ["cub", "eurosat", "cropdisease", "cropdisease_kaggle", "miniimagenet_folders"])
+    def test_pieces_of_other_releases(self, layouts: Path, name: str) -> None:
+        with pytest.raises(UsageError, match="nothing of Plantae"):
+            read_release("plantae", layouts / name)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"images": None}, "'images' is nothing where a list should be"),
+            ({"images": {}}, "'images' is an object where a list should be"),
+            ({"images": ["a.jpg"]}, "entry 1 of 'images' is text (\"a.jpg\") where an object should be"),
+            ({"images": [{"id": 1, "file_name": 5}]}, "'file_name' in entry 1 of 'images' is a number (5) where text"),
+            ({"images": [{"id": 1}]}, "'file_name' in entry 1 of 'images' is nothing where text should be"),
+            (
+                {"images": [{"id": [], "file_name": "a"}]},
+                "'id' in entry 1 of 'images' is a list where a number or text",
+            ),
+            ({"annotations": [{"image_id": 1, "category_id": {}}]}, "'category_id' in entry 1 of 'annotations' is an"),
+            (
+                {"categories": [{"id": 5, "name": "x"}, {"id": 5.5, "name": "x"}]},
+                "'id' in entry 2 of 'categories' is a",
+            ),
+            ({"categories": [{"id": 5, "name": True}, 7]}, "entry 2 of 'categories' is a number (7) where an object"),
+        ],
+    )
+    def test_json_of_other_types(self, lay: Lay, change: dict[str, object], said: str) -> None:
+        tree: dict[str, object] = {
+            "images": [{"id": 1, "file_name": "train/a/1.jpg"}],
+            "annotations": [{"image_id": 1, "category_id": 5}],
+            "categories": [{"id": 5, "name": "Rosa", "supercategory": "Plants"}],
+        }
+        root = lay({"train2017.json": json.dumps(tree | change)})
+        with pytest.raises(UsageError) as caught:
+            read_release("plantae", root)
+        assert f"'train2017.json' in {root} is of another version, or damaged: " in str(caught.value)
+        assert said in str(caught.value)
+
     def test_two_years_are_two_releases(self, lay: Lay) -> None:
         with pytest.raises(UsageError, match=r"two releases: train2017\.json and train2018\.json"):
             read_release("plantae", lay({"train2017.json": "{}", "train2018.json": "{}"}))
@@ -82,6 +139,28 @@ class TestCropDiseases:
         reading = read_release("cropdiseases", root).reading
         assert sorted(row.path for row in reading.rows) == [f"dataset/{name}" for name in names[:2]]
         assert reading.counts() == {"nested_copy": 4, "test_part": 2}
+
+    @pytest.mark.parametrize("tree", [[], ["a"], "a", 5, None, True])
+    def test_a_leaf_map_that_is_none(self, lay: Lay, pictures: Pictures, tree: object) -> None:
+        root = lay(pictures(["raw/color/Apple___healthy/a.JPG"]) | {"leaf-map.json": json.dumps(tree)})
+        with pytest.raises(UsageError, match=r"'leaf-map\.json' in .*: all of it is .* where an object should be"):
+            read_release("cropdiseases", root)
+
+    def test_two_copies_that_spell_a_class_in_two_ways(self, lay: Lay, pictures: Pictures) -> None:
+        root = lay(pictures(["a/Pepper,_bell___healthy/1.JPG", "b/Potato___healthy/2.JPG"]))
+        assert len(read_release("cropdiseases", root).reading.rows) == 2
+        more = lay(pictures(["c/train/Pepper__bell___healthy/3.JPG", "c/test/Pepper_bell_healthy/4.JPG"]))
+        with pytest.raises(
+            UsageError, match=r"two copies .* 'a/Pepper,_bell___healthy/1\.JPG' and 'c/train/Pepper__bell"
+        ):
+            read_release("cropdiseases", more)
+        assert len(read_release("cropdiseases", more / "c").reading.rows) == 1  # of the test part nothing is taken
+
+    def test_two_pieces_beside_each_other(self, layouts: Path, tmp_path: Path) -> None:
+        for name in ("cropdisease", "cropdisease_kaggle"):
+            shutil.copytree(layouts / name, tmp_path / name)
+        with pytest.raises(UsageError, match="two copies of the release"):
+            read_release("cropdiseases", tmp_path)
 
     def test_background_is_no_leaf(self, lay: Lay, pictures: Pictures) -> None:
         root = lay(pictures(["Plant/Apple___healthy/image (1).JPG", "Plant/Background_without_leaves/image (1).jpg"]))

@@ -113,6 +113,8 @@ RELEASE = Release(
     folders=("* Sedan [12][0-9][0-9][0-9]", "* SUV [12][0-9][0-9][0-9]", "cars_train", "car_ims"),
     read=read,
     splits={"98/49/49": split},
+    names=published_lines("cars.txt"),
+    between=(24, 68),
     traps=(
         "cars_test_annos.mat of the devkit has no labels; cars_test_annos_withlabels.mat does",
         "cars_train/ and cars_test/ use the same file names, and car_ims/ numbers its files otherwise",

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from rotogbml.releases.importing import NAMED, Read, read_release, tree_of
 from rotogbml.releases.reading import REASONS
+from rotogbml.releases.release import spelling
 from rotogbml.sources.splits import split_classes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+
+ABSENT = 40
+"""Absent classes that are named in a line."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,12 @@ class CheckReport:
         left: What is left out: count by reason.
         names: The first few names for each reason.
         published: (classes, images) that were published; zeros where nobody knows.
+        absent: Published classes that are not here and that no label of this copy names, by name; empty where the names
+            are not known.
+        unnamed: How many of these there are where the names are not known.
         wrong: Class to (here, published) where the published count is known and another one is here.
+        between: Published fewest and most images of a class, where that is all that is known; else zeros.
+        outside: Classes that have fewer or more, and their images here.
         groups: How many groups (lesions, leaves, patients) the images show; 0 where none are named.
         splits: Classes in each part of the default class split, as far as they are here.
         rule: How they were split.
@@ -50,7 +60,11 @@ class CheckReport:
     left: Mapping[str, int]
     names: Mapping[str, tuple[str, ...]]
     published: tuple[int, int]
+    absent: tuple[str, ...]
+    unnamed: int
     wrong: Mapping[str, tuple[int, int]]
+    between: tuple[int, int]
+    outside: Mapping[str, int]
     groups: int
     splits: Mapping[str, int]
     rule: str
@@ -88,13 +102,31 @@ class CheckReport:
         for reason, count in self.left.items():
             names = ", ".join(f"'{name}'" for name in self.names[reason]) + (", ..." if count > NAMED else "")
             lines.append(f"left out: {count:,} {reason} ({REASONS[reason]}): {names}")
-        for label, (here, there) in list(self.wrong.items())[:NAMED]:
-            lines.append(f"class '{label}': {here:,} images here, {there:,} published")
-        if len(self.wrong) > NAMED:
-            lines.append(f"and {len(self.wrong) - NAMED:,} more classes with other counts than published")
+        lines += self._absent_lines()
+        counts = [
+            f"class '{label}': {here:,} images here, {there:,} published" for label, (here, there) in self.wrong.items()
+        ]
+        fewest, most = self.between
+        counts += [
+            f"class '{label}': {here:,} images here, {fewest:,} to {most:,} of each class published"
+            for label, here in self.outside.items()
+        ]
+        lines += counts[:NAMED]
+        if len(counts) > NAMED:
+            lines.append(f"and {len(counts) - NAMED:,} more classes with other counts than published")
         lines += [f"remark: {remark}" for remark in self.remarks]
         lines += [f"known trap: {trap}" for trap in self.traps]
         return [*lines, f"terms of use: {self.terms}", f"publisher: {self.publisher}"]
+
+    def _absent_lines(self) -> list[str]:
+        if self.unnamed:
+            return [f"absent: {self.unnamed:,} of the published classes, whose names are not known here"]
+        if not self.absent:
+            return []
+        names = ", ".join(f"'{name}'" for name in self.absent[:ABSENT])
+        more = len(self.absent) - ABSENT
+        rest = f" and {more:,} more (--format json names all)" if more > 0 else ""
+        return [f"absent: {len(self.absent):,} of the published classes: {names}{rest}"]
 
 
 def _of(published: int) -> str:
@@ -110,6 +142,7 @@ def check(name: str, path: str | Path, whole: bool = False) -> CheckReport:
         if len(names[reason]) < NAMED:
             names[reason].append(left)
     per_class = reading.per_class()
+    absent, unnamed = _absent(read, per_class)
     source = tree_of(read).sources[0]
     split = split_classes(source, source.classes, file=None, seed=0, n_way=5)
     refused = [f"refused: {skip.path} ({skip.reason})" for skip in files.skips if not skip.ignored][:NAMED]
@@ -123,7 +156,11 @@ def check(name: str, path: str | Path, whole: bool = False) -> CheckReport:
         left=reading.counts(),
         names={reason: tuple(some) for reason, some in names.items()},
         published=reading.published or _published(read, whole),
+        absent=absent,
+        unnamed=unnamed,
         wrong=_wrong(read, per_class, whole),
+        between=release.between,
+        outside=_outside(release.between, per_class, whole),
         groups=len({row.group for row in reading.rows} - {""}),
         splits={part: len(labels) for part, labels in split.splits.items()},
         rule=split.rule,
@@ -139,6 +176,22 @@ def _published(read: Read, whole: bool) -> tuple[int, int]:
     """Return the published counts of what the literature takes, which say nothing of more than that."""
     images = read.release.images
     return read.release.classes, 0 if whole and len(read.reading.rows) > images else images
+
+
+def _absent(read: Read, here: Mapping[str, int]) -> tuple[tuple[str, ...], int]:
+    """Return the names of the published classes of which nothing is said yet, or their number."""
+    release, reading = read.release, read.reading
+    said = [*here, *(label for label, reason in reading.left if reason == "class_without_images")]
+    if reading.published or not release.names:
+        classes = (reading.published or (release.classes,))[0]
+        return (), max(0, classes - len(set(said)))
+    known = set(map(spelling, said))
+    return tuple(name for name in release.names if spelling(name) not in known), 0
+
+
+def _outside(between: tuple[int, int], per_class: Mapping[str, int], whole: bool) -> dict[str, int]:
+    fewest, most = between
+    return {label: n for label, n in per_class.items() if most and (n < fewest or (n > most and not whole))}
 
 
 def _wrong(read: Read, per_class: Mapping[str, int], whole: bool) -> dict[str, tuple[int, int]]:

@@ -53,6 +53,7 @@ RELEASE = Release(
     marks=("Data_Entry_2017*", "sample_labels.csv"),
     read=read,
     splits={"test-only": test_only},
+    names=tuple(COUNTS),
     per_class=COUNTS,
     traps=(
         "most patients have several images: they can stand on both sides of a task",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from rotogbml.errors import UsageError
 from rotogbml.releases.files import Files, base, stem
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.reading import Reading, Row
-from rotogbml.releases.release import Release, test_only
-from rotogbml.releases.tables import read_json
+from rotogbml.releases.release import Release, published_lines, spelling, test_only
+from rotogbml.releases.tables import other_json, read_json
 
 _OTHER = {"grayscale", "segmented"}
 _CROPS = ("apple", "blueberry", "cherry", "corn", "grape", "orange", "peach", "pepper", "potato", "raspberry")
@@ -32,6 +33,7 @@ def read(files: Files, whole: bool) -> Reading:
         whole=whole,
     )
     reading.select((row, "other_class" if row.label in _NO_LEAF else "") for row in reading.rows)
+    _refuse_two_spellings(files, reading)
     leaves = _leaves(files)
     reading.rows = [row._replace(group=_leaf(row, leaves)) for row in reading.rows]
     if reading.rows and not any(row.part for row in reading.rows):
@@ -43,10 +45,30 @@ def read(files: Files, whole: bool) -> Reading:
     return reading
 
 
+def _refuse_two_spellings(files: Files, reading: Reading) -> None:
+    """Refuse two copies in one place: they would be read as one, with some classes twice."""
+    spelt: dict[str, Row] = {}
+    for row in reading.rows:
+        first = spelt.setdefault(spelling(row.label), row)
+        if first.label != row.label:
+            raise UsageError(
+                f"{files.root} holds two copies of the release that spell a class in two ways, such as '{first.path}' "
+                f"and '{row.path}': give the folder of one"
+            )
+
+
 def _leaves(files: Files) -> dict[str, str]:
-    """Return which leaf a photo shows, by leaf-map.json of the PlantVillage repository, where it is there."""
+    """Return which leaf a photo shows, by leaf-map.json of the PlantVillage repository, where it is there.
+
+    Raises:
+        UsageError: It is no JSON object.
+    """
     path = files.one("leaf-map.json")
-    tree = read_json(files, path) if path else {}
+    if path is None:
+        return {}
+    tree = read_json(files, path)
+    if not isinstance(tree, dict):
+        raise other_json(files, path, "all of it", tree, "an object")
     return {str(name): "; ".join(map(str, leaf)) for name, leaf in tree.items() if isinstance(leaf, list) and leaf}
 
 
@@ -76,6 +98,8 @@ RELEASE = Release(
     folders=("*___*", "Tomato_*"),
     read=read,
     splits={"test-only": test_only},
+    names=published_lines("plantvillage.txt"),
+    between=(122, 4406),
     traps=(
         "a tree often holds a second copy of itself (dataset/dataset, PlantVillage/PlantVillage): it is left out",
         "leaf-map.json of the PlantVillage repository says which photos show one leaf; without it only names tell",

@@ -105,6 +105,8 @@ RELEASE = Release(
     folders=("[0-9][0-9][0-9].*",),
     read=read,
     splits={"100/50/50": halves, "140/30/30": thirds},
+    names=published_lines("cub.txt"),
+    between=(41, 60),
     traps=(
         "43 of its photos stand in ImageNet too",
         "train_test_split.txt parts images, not classes: it is no few-shot split, and is not used",

@@ -51,6 +51,7 @@ RELEASE = Release(
     folders=tuple(COUNTS),
     read=read,
     splits={"test-only": test_only},
+    names=tuple(COUNTS),
     per_class=COUNTS,
     traps=(
         "EuroSATallBands are .tif of 13 bands, not this",

@@ -6,7 +6,7 @@ Nothing is unpacked. A file is named by its path; in an archive that lies in a f
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -19,6 +19,8 @@ from rotogbml.sources.tree import IMAGE_SUFFIXES, SPLIT_FOLDERS
 
 LABEL_BYTES = 1 << 30
 """A label file above 1 GiB is refused unread."""
+LINE_BYTES = 1 << 20
+"""A line of a table above 1 MiB is refused before it is parted into columns."""
 KEPT = 1 << 24
 CLIMB = 4
 """How far above the place that was given the rest of a release is looked for."""
@@ -43,6 +45,8 @@ class Files:
     """What may not be read: links, names out of the archive, ..."""
     kept: dict[str, bytes] = field(default_factory=dict, repr=False)
     """Small label files that were read: in a packed archive each costs a pass over it."""
+    remarks: list[str] = field(default_factory=list)
+    """What was seen in label files that the user should know."""
 
     @cached_property
     def images(self) -> list[str]:
@@ -84,30 +88,49 @@ class Files:
         place = self.found[path]
         if place.file.size > LABEL_BYTES:
             raise UsageError(f"'{path}' in {self.root} has {place.file.size:,} bytes: no label file is so large")
-        reader = Reader(self.containers[place.container])
+        data = self._by(path, lambda reader: reader.read(place.file.key, place.file.size, LABEL_BYTES))
+        if len(data) <= KEPT:
+            self.kept[path] = data
+        return data
+
+    def _by(self, path: str, take: Callable[[Reader], bytes]) -> bytes:
+        reader = Reader(self.containers[self.found[path].container])
         try:
-            data = reader.read(place.file.key, place.file.size, LABEL_BYTES)
+            return take(reader)
         except OSError as error:
             raise UsageError(
                 f"'{path}' in {self.root} cannot be read ({error.strerror or error}): fetch it again"
             ) from None
         finally:
             reader.close()
-        if len(data) <= KEPT:
-            self.kept[path] = data
-        return data
 
     def text(self, path: str) -> str:
         """Return a label file as text: UTF-8 or UTF-16 by its mark, else UTF-8, else Latin-1; with line feeds alone."""
-        data = self.read(path)
-        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            text = data.decode("utf-16", errors="replace")
-        else:
-            try:
-                text = data.decode("utf-8-sig")
-            except UnicodeDecodeError:
-                text = data.decode("latin-1")
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        return _decoded(self.read(path))
+
+    def first_line(self, path: str) -> str:
+        """Return the first line of a label file that is not empty; little more than that is read.
+
+        Raises:
+            UsageError: It cannot be read, or is too long for a line of a table.
+        """
+        file = self.found[path].file
+        start = self.kept.get(path)
+        if start is None:
+            start = self._by(path, lambda reader: reader.start(file.key, min(file.size, LINE_BYTES)))
+        if len(start) < file.size:
+            start = start[: max(start.rfind(b"\n"), start.rfind(b"\r")) + 1]  # no character is cut in two
+        line = _decoded(start).lstrip("\n").partition("\n")[0]
+        if len(line) > LINE_BYTES or (len(start) < file.size and not line.strip()):
+            raise self.too_long(path, 1)
+        return line
+
+    def too_long(self, path: str, line: int) -> UsageError:
+        """Return the refusal of a line."""
+        return UsageError(
+            f"'{path}' in {self.root}, line {line:,}: above {LINE_BYTES >> 20} MiB, no line of a table is so long: "
+            "fetch the file again, or move it elsewhere where it is not of the release"
+        )
 
     @cached_property
     def others(self) -> list[str]:
@@ -118,6 +141,17 @@ class Files:
 def is_image(path: str) -> bool:
     """Return whether a path has the ending of an image file."""
     return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _decoded(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = data.decode("utf-16", errors="replace")
+    else:
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def base(path: str) -> str:

@@ -46,6 +46,7 @@ RELEASE = Release(
     folders=("1", "102"),
     read=read,
     splits={"64/16/20": at_random},
+    names=[str(i) for i in range(1, 103)],
     traps=(
         "setid.mat parts images, not classes, and its test part is the largest",
         "classes have numbers and no names; sorted folders put '2' after '102': their index is no label",

@@ -60,6 +60,7 @@ def import_hub(
     said = _column(id, label, named, features, "labels")
     if group is not None:
         _column(id, group, [], features, "groups")
+    _refuse(id, features, {"image": picture, "label": said, "group": group})
     out = Path(out).resolve()
     archive = out.with_name(f".{out.name}.hub.tar")
     try:
@@ -114,6 +115,38 @@ def _column(id: str, wanted: str | None, fitting: list[str], features: Mapping[s
             f"{id} has no column of {what}: name one with --{what[:-1]}; its columns are {', '.join(features)}"
         )
     return fitting[0]
+
+
+def _refuse(id: str, features: Mapping[str, Any], asked: Mapping[str, str | None]) -> None:
+    """Refuse a column that is asked for twice, or does not hold what it is asked for.
+
+    Raises:
+        UsageError: There is one.
+    """
+    columns = {option: column for option, column in asked.items() if column is not None}
+    options = {column: option for option, column in reversed(columns.items())}
+    for option, column in columns.items():
+        feature = features[column]
+        kind = _kind(feature) + (f" of {feature.dtype}" if _kind(feature) == "Value" else "")
+        if options[column] != option:
+            raise UsageError(f"{id}: column '{column}' is both --{options[column]} and --{option}: name two columns")
+        if option == "image" and not _holds_images(feature):
+            raise UsageError(
+                f"{id}: column '{column}' holds no images ({kind}): name another one with --image; its columns are "
+                f"{', '.join(features)}"
+            )
+        if option != "image" and _kind(feature) not in ("ClassLabel", "Value"):
+            raise UsageError(
+                f"{id}: column '{column}' does not hold one {option} of each image ({kind}): name another one with "
+                f"--{option}; its columns are {', '.join(features)}"
+            )
+
+
+def _holds_images(feature: Any) -> bool:
+    """Return whether a column holds encoded images, also where nobody has said so of its bytes."""
+    if isinstance(feature, Mapping):
+        return "bytes" in feature
+    return _kind(feature) == "Image" or getattr(feature, "dtype", "") in ("binary", "large_binary")
 
 
 def _write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,22 +50,29 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
     release = release_named(name)
     files = open_files(path, release.marks, release.folders, release.anywhere)
     try:
-        reading = release.read(files, whole)
+        reading = _reading(release, files, whole)
     except UsageError:
-        alone = _alone(release, files, path, whole)
-        if alone is None:
-            raise
-        return alone
+        with suppress(UsageError):
+            alone = _alone(release, files, path, whole)
+            if alone is not None:
+                return alone
+        raise
     alone = None if _from(reading, files, path) else _alone(release, files, path, whole)
     if alone is not None:
         return alone
     if reading.rows:
         return Read(release, files, reading, Path(path))
     for above in open_above(files, release.marks) if release.anywhere else ():
-        again = release.read(above, whole)  # labels are here, and the images beside them
+        again = _reading(release, above, whole)  # labels are here, and the images beside them
         if again.rows:
             return Read(release, above, again, Path(path))
     raise UsageError(_nothing(release, files, reading))
+
+
+def _reading(release: Release, files: Files, whole: bool) -> Reading:
+    reading = release.read(files, whole)
+    reading.remarks += dict.fromkeys(files.remarks)  # a file that is read twice is told of once
+    return reading
 
 
 def _from(reading: Reading, files: Files, path: str | Path) -> bool:
@@ -80,13 +88,20 @@ def _below(files: Files, path: str | Path) -> str:
 
 
 def _alone(release: Release, files: Files, path: str | Path, whole: bool) -> Read | None:
-    """Read the place that was given without what lies above it: label files up there may be of something else."""
-    if not _below(files, path):
+    """Read the place that was given without what lies above it: label files up there may be of something else.
+
+    Raises:
+        UsageError: It holds images and is refused: those that lie above are not what was asked for.
+    """
+    place = _below(files, path)
+    if not place:
         return None
     try:
         here = open_files(path, anywhere=False)
-        reading = release.read(here, whole)
+        reading = _reading(release, here, whole)
     except UsageError:
+        if any(image.startswith(f"{place}/") for image in files.images):
+            raise
         return None
     return Read(release, here, reading, Path(path)) if reading.rows else None
 

@@ -72,7 +72,7 @@ def _one_hot(files: Files, truths: Sequence[str], worded: Sequence[str], whole: 
 
 
 def _records(files: Files, path: str) -> Iterator[dict[str, str]]:
-    header = files.text(path).partition("\n")[0]
+    header = files.first_line(path)
     if "SCC" in header or "UNK" in header:
         raise UsageError(f"'{path}' in {files.root} is of ISIC 2019 (columns {header.strip()}): fetch task 3 of 2018")
     if "seborrheic_keratosis" in header:
@@ -138,7 +138,10 @@ _TRAPS = (
     "the one-hot file spells classes in capitals, the metadata in small letters",
     "copies have added rows (dx 'healthy'), and copies whose parts share images",
 )
-_TERMS = "HAM10000: CC BY-NC 4.0 or CC BY-NC-SA 4.0, sources differ; for the 2018 task none was found"
+_TERMS = (
+    "for the 2018 task none were found (a Hugging Face card of ISIC 2019 says CC BY-NC 4.0); of HAM10000 both CC BY-NC "
+    "4.0 and CC BY-NC-SA 4.0 are said, by whom is not known: read those on its page at Harvard Dataverse"
+)
 
 RELEASE = Release(
     name="isic",
@@ -153,6 +156,7 @@ RELEASE = Release(
     folders=WORDS,
     read=read_isic,
     splits={"test-only": test_only},
+    names=WORDS,
     per_class={**COUNTS, **{name.upper(): count for name, count in COUNTS.items()}},
     traps=_TRAPS,
     groups="lesion",

@@ -42,12 +42,7 @@ class Listing:
             ("groups", 0),
         ):
             table.add_column(title, justify="right" if numbers else "left", no_wrap=True)
-        table.add_column("packed", overflow="fold")
         for release in self.releases:
-            packs = [
-                f"{source.path.parent} ({len(source.images):,} at {source.size} px)"
-                for source in self.packed[release.name]
-            ]
             table.add_row(
                 release.name,
                 f"{release.classes:,}" if release.classes else "",
@@ -55,14 +50,19 @@ class Listing:
                 _gigabytes(release.images, 84),
                 " or ".join(release.splits) if release.classes else "",
                 release.groups,
-                Text("; ".join(packs)),
             )
+        packed = [  # below the table: a path in a column of it would be cut into pieces of a few letters
+            f"packed: {release.name}, {len(source.images):,} at {source.size} px: {source.path.parent}"
+            for release in self.releases
+            for source in self.packed[release.name]
+        ]
         lines = [
             f"{release.name}: {release.title}. Publisher: {release.publisher}. Terms: {release.terms}. "
             f"On disk: {release.layout}."
             for release in self.releases
         ]
-        return Group(table, *(Text(line) for line in lines))
+        paths = (Text(line, no_wrap=True, overflow="ignore") for line in packed)
+        return Group(table, *paths, *(Text(line) for line in lines))
 
 
 def _gigabytes(images: int, size: int) -> str:

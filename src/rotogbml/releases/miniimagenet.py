@@ -11,13 +11,14 @@ from rotogbml.releases.files import Files, base
 from rotogbml.releases.finder import Finder
 from rotogbml.releases.folders import leave_strays, part_of
 from rotogbml.releases.reading import Named, Reading, Row, by_names
-from rotogbml.releases.release import Release, published
+from rotogbml.releases.release import IMAGENET_TERMS, Release, published
 from rotogbml.releases.tables import read_csv
 from rotogbml.sources.tree import ClassSplit
 
 _WNID = re.compile(r"n\d{8}$")
 _FLAT = re.compile(r"(n\d{8})(\d{8})\.")
 _ORIGINAL = re.compile(r"(n\d{8})_(\d+)\.")
+_UNNAMED = ("unnamed_file", "unlabelled_test_image")
 EACH = 600
 
 
@@ -54,7 +55,23 @@ def _listed(files: Files, lists: list[tuple[str, str]], whole: bool) -> Reading:
     if ranked:
         reading.left = [(path, reason) for path, reason in reading.left if reason != "unnamed_file"]
         reading.remarks.append("images are taken by their rank in ImageNet's folders: these must be complete")
+    else:
+        _tell_of_class_folders(reading)
     return reading
+
+
+def _tell_of_class_folders(reading: Reading) -> None:
+    """Give the right reason for images in folders named by synset that the lists do not name: two layouts are mixed."""
+    reading.left = [
+        (path, "other_layout" if reason in _UNNAMED and any(map(_WNID.match, path.split("/")[:-1])) else reason)
+        for path, reason in reading.left
+    ]
+    others = [path for path, reason in reading.left if reason == "other_layout"]
+    if others:
+        reading.remarks.append(
+            f"two layouts lie in one place: lists, which are read, and class folders with {len(others):,} more images, "
+            f"such as '{others[0]}': give the folder of the layout that you mean"
+        )
 
 
 def _originals(files: Files) -> dict[str, list[str]]:
@@ -133,7 +150,7 @@ RELEASE = Release(
     name="miniimagenet",
     title="miniImageNet",
     publisher="Vinyals et al.; split and lists by Ravi and Larochelle; images of ImageNet",
-    terms="ImageNet's: non-commercial research and education, to be passed only to colleagues who accept the terms",
+    terms=f"{IMAGENET_TERMS}; none of the subset's own were found",
     classes=100,
     images=60000,
     layout="images/*.jpg with {train,val,test}.csv; or {train,val,test}/WNID/*.jpg; or ImageNet's train folders with "
@@ -143,6 +160,7 @@ RELEASE = Release(
     folders=("n[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]",),
     read=read,
     splits={"64/16/20": split},
+    names=[wnid for _, wnid in published("miniimagenet.txt")],
     per_class=EACH,
     traps=(
         "three layouts: lists over flat files, folders by class split, and pickles (not read: they can run code)",

@@ -90,5 +90,6 @@ RELEASE = Release(
     folders=("art_painting", "cartoon", "photo", "sketch"),
     read=read,
     splits={"all": unsplit},
+    names=tuple(CLASSES),
     traps=("files of one name lie in several domains and classes: a flat copy mixes them up",),
 )

@@ -188,6 +188,7 @@ RELEASE = Release(
     folders=("[a-z]", "airfield", "train"),
     read=read,
     splits={"183/91/91": split},
+    names=published_lines("places365.txt"),
     per_class=TAKEN,
     traps=(
         "categories of two levels are two folders, or one with a hyphen (easy format)",

@@ -7,19 +7,30 @@ from collections import Counter
 from typing import Any
 
 from rotogbml.errors import UsageError
+from rotogbml.releases import eurosat, isic
 from rotogbml.releases.files import Files, base
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.places import first
 from rotogbml.releases.reading import Named, Reading, by_names
 from rotogbml.releases.release import Release, every_other
-from rotogbml.releases.tables import read_json
+from rotogbml.releases.tables import read_json, records
 from rotogbml.sources.tree import ClassSplit
 
 CLASSES = 200
 TAKEN = 600
 _PLANTS = {"plantae", "plants"}
+_ID = (int, str)
 _FLAT = re.compile(r"(train|val|test|train_val)_?(20\d\d|images|mini)$", re.IGNORECASE)
 """A folder of the release itself: images right in it are of no class."""
+_OTHERS = {
+    "cub": re.compile(r"\d{3}\.\S"),
+    "cropdiseases": re.compile(r".+___.+"),
+    "eurosat": re.compile(rf"({'|'.join(eurosat.COUNTS)})$"),
+    "miniimagenet or tiny-imagenet": re.compile(r"n\d{8}$"),
+    "cars": re.compile(r".+ (Cab|Convertible|Coupe|Hatchback|Minivan|Sedan|SUV|Van|Wagon) [12]\d{3}$"),
+    "isic": re.compile(rf"({'|'.join(isic.WORDS)})$", re.IGNORECASE),
+}
+"""What class folders look like in other releases."""
 
 
 def read(files: Files, whole: bool) -> Reading:
@@ -47,34 +58,30 @@ def _annotated(files: Files, whole: bool) -> Reading | None:
     rows, classes = [], {}
     for path, part in [*((path, "train") for path in trains[:1]), *((path, "val") for path in vals[:1])]:
         tree = read_json(files, path, ("images", "annotations", "categories"))
-        try:
-            names = _names(tree["categories"])
-            labels = {each["image_id"]: each["category_id"] for each in tree["annotations"]}
-            for image in tree["images"]:
-                category = labels.get(image["id"])
-                if category not in names:
-                    raise UsageError(
-                        f"'{path}' in {files.root}: image '{image['file_name']}' has category {category!r}, which is "
-                        "not listed: the file is damaged, or of the test part"
-                    )
-                label, plant = names[category]
-                plant = plant or _PLANTS & {part.casefold() for part in image["file_name"].split("/")[:-1]} != set()
-                unused = "val_part" if part == "val" and trains else ""
-                rows.append(
-                    Named(
-                        image["file_name"],
-                        label,
-                        part=part,
-                        unused=unused if plant else "other_supercategory",
-                        missing="missing_file" if plant else "other_supercategory_missing_file",
-                    )
+        names = _names(records(files, path, tree, "categories", {"id": _ID, "name": _ID}))
+        annotations = records(files, path, tree, "annotations", {"image_id": _ID, "category_id": _ID})
+        labels = {each["image_id"]: each["category_id"] for each in annotations}
+        for image in records(files, path, tree, "images", {"id": _ID, "file_name": (str,)}):
+            category = labels.get(image["id"])
+            if category not in names:
+                raise UsageError(
+                    f"'{path}' in {files.root}: image '{image['file_name']}' has category {category!r}, which is "
+                    "not listed: the file is damaged, or of the test part"
                 )
-            classes |= {label: None for label, plant in names.values() if plant}
-            classes |= {row.label: None for row in rows if row.missing == "missing_file"}
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UsageError(
-                f"'{path}' in {files.root} is of another version: no {error} where one should be"
-            ) from None
+            label, plant = names[category]
+            plant = plant or _PLANTS & {part.casefold() for part in image["file_name"].split("/")[:-1]} != set()
+            unused = "val_part" if part == "val" and trains else ""
+            rows.append(
+                Named(
+                    image["file_name"],
+                    label,
+                    part=part,
+                    unused=unused if plant else "other_supercategory",
+                    missing="missing_file" if plant else "other_supercategory_missing_file",
+                )
+            )
+        classes |= {label: None for label, plant in names.values() if plant}
+        classes |= {row.label: None for row in rows if row.missing == "missing_file"}
     return by_names(files, rows, f"{base((trains or vals)[0])}", classes, whole=whole)
 
 
@@ -93,10 +100,22 @@ def _folders(files: Files) -> Reading:
     reading = class_folders(files, "class folders (no json)", is_class=lambda folder: not _FLAT.match(folder))
     plants = {row.path for row in reading.rows if _is_plant(row.path)}
     if not plants:
+        _refuse_others(files, reading)
         reading.remarks.append("no folder says Plantae: every class folder is taken for a species of plants")
     else:
         reading.select((row, "" if row.path in plants else "other_supercategory") for row in reading.rows)
     return reading
+
+
+def _refuse_others(files: Files, reading: Reading) -> None:
+    """Refuse class folders of another release: species may have any name, and all of them would be taken."""
+    for row in reading.rows:
+        other = next((name for name, pattern in _OTHERS.items() if pattern.match(row.label)), "")
+        if other:
+            raise UsageError(
+                f"nothing of {RELEASE.title} under {files.root}: its class folder '{row.label}' is as in {other}: "
+                "import that, or give the folder of the plants alone"
+            )
 
 
 def _is_plant(path: str) -> bool:
@@ -114,7 +133,8 @@ RELEASE = Release(
     name="plantae",
     title="Plantae (iNaturalist)",
     publisher="iNaturalist and Visipedia (FGVC competitions)",
-    terms='iNat2017: "non-commercial research and educational purposes", "You will NOT distribute the above images"',
+    terms='iNat2017, by its README in visipedia/inat_comp: "non-commercial research and educational purposes", '
+    '"You will NOT distribute the above images"',
     classes=CLASSES,
     images=0,
     layout="train_val20NN/Plantae/CATEGORY/*.jpg with train20NN.json; or plantae/SPECIES/*.jpg",

@@ -26,6 +26,7 @@ REASONS = {
     "other_supercategory_missing_file": "of another branch of life, and not there",
     "other_class": "of a class that does not belong to this data set",
     "other_version": "another version of an image that is taken",
+    "other_layout": "in a class folder of another layout of the same data set: the lists count",
     "nested_copy": "stands again in a copy of the tree",
     "second_label": "named again, with another label: the first one counts",
     "beyond_first_200": "not among the first 200 of its class, which the literature takes",

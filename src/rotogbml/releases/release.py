@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files as resources
@@ -9,6 +10,13 @@ from importlib.resources import files as resources
 from rotogbml.releases.files import Files
 from rotogbml.releases.reading import Reading
 from rotogbml.sources.tree import ClassSplit
+
+IMAGENET_TERMS = (
+    "ImageNet's, as read on the Hugging Face cards of timm's copies and in imagenet_license.md of "
+    "HowToTrainYourMAMLPytorch: non-commercial research and education, to be passed only to colleagues who accept the "
+    "terms"
+)
+"""Of every subset of ImageNet."""
 
 Rule = Callable[[Reading], ClassSplit | None]
 """From a reading to the split of its classes; ``None`` leaves it to the default, 64/16/20 at random."""
@@ -32,7 +40,9 @@ class Release:
         anywhere: Whether its root is looked for above a place that has none of these.
         read: From the files to the labelled images; the flag takes parts that the literature leaves out.
         splits: Class splits by name; the first is the default.
+        names: Published names of the classes, where known.
         per_class: Published number of images of each class, or the same for all, where known.
+        between: Published fewest and most images of a class, where no more than that is known; zeros where not that.
         traps: What goes wrong with copies of it.
         groups: What its groups are: ``lesion``, ``leaf``, ``patient``; empty where it has none.
     """
@@ -50,7 +60,9 @@ class Release:
     marks: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     anywhere: bool = True
+    names: Sequence[str] = ()
     per_class: Mapping[str, int] | int | None = None
+    between: tuple[int, int] = (0, 0)
     traps: tuple[str, ...] = ()
     groups: str = ""
     notes: Callable[[Reading], Sequence[str]] = field(default=lambda reading: [])
@@ -66,6 +78,11 @@ def published(name: str) -> list[list[str]]:
 def published_lines(name: str) -> list[str]:
     """Return the lines of a list in ``lists/``, comments left out."""
     return [" ".join(words) for words in published(name)]
+
+
+def spelling(label: str) -> str:
+    """Return a class name without what copies spell in several ways: case, signs, spaces, what is in parentheses."""
+    return "".join(c for c in re.sub(r"\(.*?\)", "", label.casefold()) if c.isalnum())
 
 
 def every_other(order: Sequence[str], rule: str) -> ClassSplit:

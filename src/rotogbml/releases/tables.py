@@ -6,15 +6,25 @@ import csv
 import importlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import Files, is_image
+from rotogbml.releases.files import LINE_BYTES, Files, is_image
 
 _DELIMITERS = ",;\t|"
+_KINDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "nothing",
+}
+"""What JSON calls its values."""
 
 
 def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[str, str]]:
@@ -23,7 +33,8 @@ def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[
     Commas, semicolons, tabs and bars part the columns, whichever parts the header best. A byte order mark, CRLF, quotes
     and spaces around values go away. Header names are found whatever their case. A row with more values than the header
     has lost the quotes around a comma: where the first value ends in a file name's ending, the surplus goes to the last
-    column, else the excess is left at the end, where no column is named.
+    column, else the excess is left at the end, where no column is named. A value of another column may go on over
+    lines, as texts do; that is noted in ``files.remarks``.
 
     Args:
         files: The release.
@@ -31,12 +42,17 @@ def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[
         required: Columns that must be there.
 
     Raises:
-        UsageError: A column is not there: the file is of another version, or of another release.
+        UsageError: A column is not there: the file is of another version, or of another release. Or a quote is not
+            closed, and what follows would be taken for a part of one value.
     """
-    lines = [line for line in files.text(path).split("\n") if line.strip()]
-    if not lines:
+    files.first_line(path)  # one that is too long is refused before all of the file is read
+    lines = files.text(path).split("\n")
+    first = next((number for number, line in enumerate(lines, 1) if line.strip()), 0)
+    if not first:
         raise UsageError(f"'{path}' in {files.root} is empty: fetch it again")
-    delimiter, header = _header(lines[0], required)
+    if long := next((number for number, line in enumerate(lines, 1) if len(line) > LINE_BYTES), 0):
+        raise files.too_long(path, long)
+    delimiter, header = _header(files, path, lines[first - 1], required)
     known = {name.casefold(): name for name in required}
     keys = [known.get(name.casefold(), name) for name in header]
     lacking = [name for name in required if name not in keys]
@@ -45,23 +61,63 @@ def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[
             f"'{path}' in {files.root} is of another version: no column '{lacking[0]}', its columns are "
             f"{', '.join(header[:12])}"
         )
+    reader = csv.reader(io.StringIO("\n".join(lines[first:])), delimiter=delimiter, skipinitialspace=True)
+    spans: list[tuple[int, int]] = []
+    end = first
     try:
-        for values in csv.reader(io.StringIO("\n".join(lines[1:])), delimiter=delimiter, skipinitialspace=True):
-            yield dict(zip(keys, _fitted([value.strip() for value in values], len(keys), delimiter), strict=False))
+        for read in reader:
+            start, end = end + 1, first + reader.line_num
+            values = [value.strip() for value in read]
+            if not any(values) and len(values) < 2:
+                continue
+            row = dict(zip(keys, _fitted(values, len(keys), delimiter), strict=False))
+            if end > start:
+                _refuse_open_quote(files, path, row, required, lines[start - 1 : end], start)
+                spans.append((start, end))
+            yield row
     except csv.Error as error:
-        raise UsageError(f"'{path}' in {files.root} is damaged ({error}): fetch it again") from None
+        raise UsageError(f"'{path}' in {files.root}, line {end + 1:,}, is damaged ({error}): fetch it again") from None
+    if spans:
+        start, end = max(spans, key=lambda span: span[1] - span[0])
+        files.remarks.append(
+            f"'{path}': {len(spans):,} values go on over lines, the longest from line {start:,} to {end:,}; where no "
+            "text has breaks, a quote is not closed there and rows are lost"
+        )
+
+
+def _refuse_open_quote(
+    files: Files, path: str, row: dict[str, str], required: Sequence[str], lines: list[str], start: int
+) -> None:
+    """Refuse a row over several lines where it is no text with breaks: a needed value, or a quote that is left open."""
+    column = next((name for name in required if "\n" in row.get(name, "")), "")
+    if column or sum(line.count('"') for line in lines) % 2:
+        where = f"the value of '{column}'" if column else "a value"
+        raise UsageError(
+            f"'{path}' in {files.root}, line {start:,}: {where} goes on to line {start + len(lines) - 1:,}, so a quote "
+            f"is not closed, and rows would be lost: '{lines[0][:60]}'; close it there, or fetch the file again"
+        )
 
 
 def header_of(files: Files, path: str) -> list[str]:
-    """Return the column names of a CSV file; empty where its first line has none."""
-    line = files.text(path).lstrip("\n").partition("\n")[0]
-    return _header(line, ())[1] if line.strip() else []
+    """Return the column names of a CSV file; empty where its first line has none.
+
+    Raises:
+        UsageError: The first line is too long to be one of a table.
+    """
+    line = files.first_line(path)
+    return _header(files, path, line, ())[1] if line.strip() else []
 
 
-def _header(line: str, required: Sequence[str]) -> tuple[str, list[str]]:
+def _header(files: Files, path: str, line: str, required: Sequence[str]) -> tuple[str, list[str]]:
     """Return what parts the columns, and their names."""
     delimiter = max(_DELIMITERS, key=lambda d: (_has(line, d, required), line.count(d)))
-    return delimiter, [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+    try:
+        return delimiter, [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+    except csv.Error as error:
+        raise UsageError(
+            f"'{path}' in {files.root}: its first line is no table's ({error}): fetch the file again, or move it "
+            "elsewhere where it is not of the release"
+        ) from None
 
 
 def _has(line: str, delimiter: str, required: Sequence[str]) -> int:
@@ -178,6 +234,37 @@ def read_json(files: Files, path: str, required: Sequence[str] = ()) -> Any:
         there = ", ".join(map(str, tree))[:80] if isinstance(tree, dict) else type(tree).__name__
         raise UsageError(f"'{path}' in {files.root} is of another version: no '{lacking[0]}' in it, but {there}")
     return tree
+
+
+def records(
+    files: Files, path: str, tree: Mapping[str, Any], key: str, fields: Mapping[str, tuple[type, ...]]
+) -> list[dict[str, Any]]:
+    """Return the records that a JSON object has under a key; each must have these fields, of one of their types.
+
+    Raises:
+        UsageError: It is no list of objects, or a field is not there or of another type.
+    """
+    found = tree[key]
+    if not isinstance(found, list):
+        raise other_json(files, path, f"'{key}'", found, "a list")
+    for number, each in enumerate(found, 1):
+        if not isinstance(each, dict):
+            raise other_json(files, path, f"entry {number:,} of '{key}'", each, "an object")
+        for name, types in fields.items():
+            if not isinstance(each.get(name), types):
+                wanted = " or ".join(dict.fromkeys(_KINDS[type_] for type_ in types))
+                raise other_json(files, path, f"'{name}' in entry {number:,} of '{key}'", each.get(name), wanted)
+    return found
+
+
+def other_json(files: Files, path: str, where: str, value: Any, wanted: str) -> UsageError:
+    """Return the refusal of a value in a JSON file."""
+    said = json.dumps(value)[:40] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
+    is_ = f"{_KINDS[type(value)]}{f' ({said})' if said else ''}"
+    return UsageError(
+        f"'{path}' in {files.root} is of another version, or damaged: {where} is {is_} where {wanted} should be: "
+        "fetch it again"
+    )
 
 
 def number(text: str) -> float:

@@ -7,7 +7,7 @@ import re
 from rotogbml.releases.files import Files
 from rotogbml.releases.finder import Finder
 from rotogbml.releases.reading import Reading, Row
-from rotogbml.releases.release import Release, at_random
+from rotogbml.releases.release import IMAGENET_TERMS, Release, at_random
 from rotogbml.releases.tables import pairs
 
 _WNID = re.compile(r"n\d{8}$")
@@ -57,7 +57,7 @@ RELEASE = Release(
     name="tiny-imagenet",
     title="Tiny ImageNet",
     publisher="Stanford CS 231N",
-    terms="ImageNet's: non-commercial research and education, not to be passed on",
+    terms=f"{IMAGENET_TERMS}; none of the subset's own were found",
     classes=200,
     images=110000,
     layout="tiny-imagenet-200/{train/WNID/images/*.JPEG, val/images/*.JPEG, val/val_annotations.txt, wnids.txt}",

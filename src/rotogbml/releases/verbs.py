@@ -103,7 +103,7 @@ def list_(packs: list[str] | None = None) -> Listing:
     from rotogbml.releases.listing import list_releases
 
     listing = list_releases(packs)
-    Console().print(listing)
+    Console().print(listing, crop=False)  # paths stay whole
     return listing
 
 

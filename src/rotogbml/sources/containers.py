@@ -121,6 +121,17 @@ class Reader:
             raise OSError("the archive ends inside this file")
         return data
 
+    def start(self, key: str | int, count: int) -> bytes:
+        """Return the first bytes of a listed file that has as many.
+
+        Raises:
+            OSError: They cannot be read; the text says why.
+        """
+        if self.container.kind != "folder":
+            return self.read(key, count)
+        with (self.container.path / str(key)).open("rb") as file:
+            return file.read(count)
+
     def close(self) -> None:
         """Let go of the open handle."""
         if self._handle is not None:
@@ -197,6 +208,8 @@ def _list_tar(path: Path, mode: Literal["r:", "r:gz", "r:bz2"] = "r:") -> Iterat
         tar: Any = archive
         while (member := tar.next()) is not None:
             tar.members = []  # it would keep every header
+            if member.size < 0:  # what follows it would be looked for before it, again and again
+                raise tarfile.ReadError(f"'{shown(member.name)}' has a size of {member.size:,} bytes")
             name = _inside(member.name)
             if member.isdir():
                 continue

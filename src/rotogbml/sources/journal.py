@@ -125,6 +125,15 @@ class Journal:
         return value
 
 
+def begun(work: Path) -> bool:
+    """Return whether any source of a pack in progress has a finished chunk."""
+    for journal in work.glob("*/journal.jsonl"):
+        with journal.open(encoding="utf-8", errors="replace") as lines:
+            if any("chunk" in _parse(line) for line in lines):
+                return True
+    return False
+
+
 def _parse(line: str) -> dict:
     """Return a journal line; one that a kill has cut short says nothing."""
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,7 +15,7 @@ import numpy as np
 
 from rotogbml.errors import UsageError
 from rotogbml.files import write_atomic
-from rotogbml.sources.packed import SOURCE_FILE, PackedSource, open_pack, open_source
+from rotogbml.sources.packed import PackedSource, inputs_of, open_pack, open_source
 from rotogbml.sources.prints import Prints, alike, prints_of
 from rotogbml.sources.progress import progress
 from rotogbml.sources.writer import BLOCK
@@ -52,10 +51,12 @@ class Known:
 
     @classmethod
     def of(cls, source: PackedSource, advance: object = None) -> Known:
-        """Fingerprint a source; ``advance`` is told how many images are done."""
-        inputs = json.loads((source.path / SOURCE_FILE).read_text(encoding="utf-8")).get("inputs") or []
-        if not inputs:  # drawn, not read
-            inputs = [[f"row {row}", ""] for row in range(len(source.images))]
+        """Fingerprint a source; ``advance`` is told how many images are done.
+
+        Raises:
+            UsageError: The list of its files is damaged.
+        """
+        inputs = inputs_of(source) or [(f"row {row}", "") for row in range(len(source.images))]  # drawn, not read
 
         def blocks() -> Iterator[np.ndarray]:
             for start in range(0, len(source.images), BLOCK):

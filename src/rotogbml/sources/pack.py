@@ -17,6 +17,7 @@ from rotogbml.lock import locked
 from rotogbml.sources.containers import Skip
 from rotogbml.sources.examine import Chunk, chunks_of
 from rotogbml.sources.job import Finished, Job
+from rotogbml.sources.journal import begun
 from rotogbml.sources.options import PackOptions
 from rotogbml.sources.overlap import Avoid
 from rotogbml.sources.packed import open_pack, pack_digest
@@ -94,7 +95,12 @@ def pack_tree(
         partial.mkdir(parents=True, exist_ok=True)
         with locked(partial, f"packing into {out}"):
             restore_folder(out)
-            done, resumed = _examine(tree, options, partial, workers, show)
+            try:
+                done, resumed = _examine(tree, options, partial, workers, show)
+            except BaseException:
+                if not begun(partial / WORK):
+                    remove(partial)  # there is nothing in it to go on with
+                raise
             skips = sorted([*tree.skips, *(skip for job in done for skip in job.skips)])
             try:
                 if strict:

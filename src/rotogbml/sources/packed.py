@@ -120,6 +120,26 @@ def open_source(path: str | Path) -> PackedSource:
     return source
 
 
+def inputs_of(source: PackedSource) -> list[tuple[str, str]]:
+    """Return path and SHA-256 of the file of each row; none where the images were drawn, not read.
+
+    Raises:
+        UsageError: The list is damaged.
+    """
+    inputs = _read_head(source.path).get("inputs", [])
+    file, n = source.path / SOURCE_FILE, len(source.images)
+    if not isinstance(inputs, list) or len(inputs) not in (0, n):
+        there = f"{len(inputs):,} inputs" if isinstance(inputs, list) else "inputs that are no list"
+        raise UsageError(f"{file} is damaged ({there} for {n:,} images): pack the source again")
+    for row, each in enumerate(inputs):
+        if not (isinstance(each, list) and len(each) == 2 and all(isinstance(part, str) for part in each)):
+            raise UsageError(
+                f"{file} is damaged (input {row:,} is {json.dumps(each)[:60]}, not a path and a digest): pack the "
+                "source again"
+            )
+    return [(path, digest) for path, digest in inputs]
+
+
 def _reopen(path: Path, splits: dict[str, tuple[int, ...]], left_out: frozenset[int]) -> PackedSource:
     return replace(open_source(path), splits=splits, left_out=left_out)
 

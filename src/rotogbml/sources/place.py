@@ -54,6 +54,8 @@ def check_space(partial: Path, needed: int) -> None:
 def disk_error(error: OSError, out: Path, partial: Path) -> RotogbmlError:
     """Return an error for people from one of the system's."""
     old = "the pack that was there is untouched" if out.exists() else "no pack was written"
+    if error.errno in _FULL and not partial.exists():
+        return RotogbmlError(f"disk full while packing into {out}: free some space and run the same command; {old}")
     if error.errno in _FULL:
         return RotogbmlError(
             f"disk full while packing into {partial}: free some space and run the same command, it goes on from there "
