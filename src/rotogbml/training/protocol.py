@@ -15,12 +15,14 @@ from rotogbml.config import RunConfig, changed
 from rotogbml.errors import UsageError
 from rotogbml.protocols import Part, Protocol, ReadingsConfig, create_protocol
 from rotogbml.protocols.datasets import SPLIT_OF, find
+from rotogbml.protocols.protocol import groups_in_words
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.sources import open_sources
 
 log = logging.getLogger(__name__)
 
 _BETA = "homogenizer.reweight.beta"
+_GROUPS = "episodes.respect_groups"
 
 
 def protocol_of(config: RunConfig) -> Protocol | None:
@@ -90,7 +92,9 @@ def departures(config: RunConfig, size: int, trained_on: Collection[str]) -> lis
         said.append(f"{size} px for {protocol.size}")
     for name, value in protocol.options(config.episodes.k_shot).items():
         here = _get(config, name)
-        if here is not None and here != value:
+        if name == _GROUPS and here != value:
+            said.append(f"groups {groups_in_words(here)} for {groups_in_words(value)}")
+        elif here is not None and here != value:
             said.append(f"{name} {here} for {value}")
     if config.minutes is not None:
         said.append(f"at most {config.minutes:g} minutes")
