@@ -40,6 +40,8 @@ UNTRAINED = ("finetune", "frozen-prototype", "linear-probe", "random-finetuned",
 """Methods that train nothing before the test."""
 NEEDS_START = ("finetune", "frozen-prototype", "linear-probe", "mtl", "skd-gen1")
 """Methods that are nothing without weights to begin with."""
+BRINGS_START = ("finetune", "frozen-prototype", "linear-probe", "mtl")
+"""Of those: methods for which weights that an encoder of the user's is built with will do; the other needs a run's."""
 ON_IMAGES = ("baseline", "baseline++", "multi-head", "skd-gen0", "skd-gen1")
 """Methods that train on minibatches of labelled images, not on episodes."""
 ON_PAIRS = ("relationnet-lft",)

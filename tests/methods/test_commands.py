@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import rotogbml
@@ -191,6 +194,61 @@ def test_what_a_start_was_trained_on_counts_as_seen(train: Callable[..., Path], 
     with pytest.raises(rotogbml.UsageError, match="would test what it has seen"):
         rotogbml.evaluate([str(folder)], target=["greek"], split="all", episodes=4, workers=1)
     assert main(["report", str(folder)]) == 0
+
+
+NET = """
+import torch
+
+class Net(torch.nn.Sequential):
+    def __init__(self, weight=0.0):
+        super().__init__(torch.nn.Conv2d(3, 4, 5, stride=3), torch.nn.BatchNorm2d(4), torch.nn.Flatten())
+        torch.nn.init.constant_(self[1].bias, weight)
+
+def trained():
+    return Net(7.0)
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Return the name of an importable module of a user's."""
+    (tmp_path / "nets_of_users.py").write_text(NET)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "nets_of_users"
+    sys.modules.pop("nets_of_users", None)
+
+
+@pytest.mark.parametrize("given", ["file", "built"])
+def test_an_encoder_of_the_users_stands_frozen_with_its_own_weights(
+    options: list[str], net: str, tmp_path: Path, given: str
+) -> None:
+    module = importlib.import_module(net)
+    torch.save({"model": module.trained().state_dict()}, tmp_path / "theirs.pt")
+    start = ["--encoder", f"{net}:trained"]
+    if given == "file":
+        start = ["--encoder", f"{net}:Net", "--method.start", str(tmp_path / "theirs.pt")]
+    options = [o for i, o in enumerate(options) if "--encoder.width" not in options[max(0, i - 1) : i + 1]]
+    out = tmp_path / "run"
+    assert main(["train", *options, "--method", "frozen-prototype", *start, "--out", str(out)]) == 0
+    theta = checkpoint.load(out / "checkpoints/last.pt")["theta"]
+    assert theta["module.1.bias"].tolist() == [7.0] * 4
+    row = next(iter(rotogbml.evaluate([str(out)], episodes=4, workers=1, format="json").rows.values()))
+    said = {"file": "from theirs.pt", "built": f"with the weights of {net}:trained"}
+    assert row["method"] == f"frozen-prototype ({said[given]})"
+
+
+def test_mtl_scales_the_weights_of_a_users_encoder_and_gen1_wants_a_run(
+    options: list[str], net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = [o for i, o in enumerate(options) if "--encoder.width" not in options[max(0, i - 1) : i + 1]]
+    options += ["--encoder", f"{net}:trained", "--steps", "1"]
+    assert main(["train", *options, "--method", "mtl", *few("mtl"), "--out", str(tmp_path / "mtl")]) == 0
+    state = checkpoint.load(tmp_path / "mtl/checkpoints/last.pt")
+    built = importlib.import_module(net).trained()
+    assert state["statistics"]["module.0.weight"].shape == built[0].weight.shape
+    assert method_name(RunFolder(tmp_path / "mtl").read_config()) == f"mtl (with the weights of {net}:trained)"
+    assert main(["train", *options, "--method", "skd-gen1", "--out", str(tmp_path / "gen1")]) == 2
+    assert "skd-gen1 begins with weights: give --method.start" in capsys.readouterr().err
 
 
 def test_omega_and_isi_go_with_a_method_when_asked(train: Callable[..., Path]) -> None:

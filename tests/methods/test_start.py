@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from rotogbml.encoders import create_encoder
+from rotogbml.encoders import Given, create_encoder
 from rotogbml.errors import UsageError
 from rotogbml.learners import LinearHead
 from rotogbml.methods import load_start
@@ -141,3 +141,119 @@ def test_a_name_on_a_hub_is_fetched_by_its_client(tmp_path: Path, monkeypatch: p
     load_start(mine, "hub:someone/some-encoder/weights/conv4.pt")
     assert asked == [("someone/some-encoder", "weights/conv4.pt")]
     assert all(torch.equal(a, b) for a, b in zip(mine.parameters(), given.parameters(), strict=True))
+
+
+class Net(torch.nn.Sequential):
+    """A net of a user's: a layer, running statistics, and a table that stands still."""
+
+    def __init__(self, inputs: int = 3 * 8 * 8) -> None:
+        super().__init__()
+        self.flat, self.fc, self.norm = torch.nn.Flatten(), torch.nn.Linear(inputs, 5), torch.nn.BatchNorm1d(5)
+        self.register_buffer("table", torch.arange(3))
+        self.register_buffer("made_anew", torch.ones(2), persistent=False)
+
+
+def trained_elsewhere() -> Net:
+    net = Net()
+    with torch.no_grad():
+        for t in net.state_dict().values():
+            t.add_(1)
+    return net
+
+
+@pytest.mark.parametrize("kind", ["plain", "module.", "encoder.", "state_dict", "model", "model_state_dict", "run"])
+def test_a_users_own_net_takes_up_its_own_state_dict(tmp_path: Path, kind: str) -> None:
+    theirs, mine = trained_elsewhere(), Given(Net(), 8)
+    state = theirs.state_dict()
+    path = tmp_path / "w.pt"
+    if kind == "run":  # as a run of ours keeps it
+        named = {
+            name: {f"module.{n}": t for n, t in tensors}
+            for name, tensors in (
+                ("theta", list(theirs.named_parameters())),
+                ("statistics", list(theirs.named_buffers())),
+            )
+        }
+        (tmp_path / "checkpoints").mkdir()
+        torch.save({**named, "phi": {}}, tmp_path / "checkpoints/best.pt")
+        path = tmp_path
+    elif kind.endswith("."):
+        torch.save({kind + name: t for name, t in state.items()} | {kind + "classes.weight": torch.ones(2)}, path)
+    else:
+        torch.save(state if kind == "plain" else {kind: state, "epoch": 3}, path)
+    load_start(mine, str(path))
+    for name, t in mine.module.state_dict().items():
+        assert torch.equal(t, state[name]) or name.endswith("num_batches_tracked"), name
+
+
+def test_a_net_whose_own_names_begin_with_module_is_no_data_parallel(tmp_path: Path) -> None:
+    class Wrapping(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = Net()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.module(x)
+
+    theirs, mine = Wrapping(), Given(Wrapping(), 8)
+    torch.save(theirs.state_dict(), tmp_path / "w.pt")
+    load_start(mine, str(tmp_path / "w.pt"))
+    assert torch.equal(mine.module.module.fc.weight, theirs.module.fc.weight)  # type: ignore[union-attr]
+
+
+def test_what_a_users_net_lacks_is_named_as_the_net_names_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = trained_elsewhere().state_dict()
+    for name in ("fc.weight", "norm.running_var", "table"):
+        torch.save({n: t for n, t in state.items() if n != name}, tmp_path / "less.pt")
+        with pytest.raises(UsageError, match=f"lacks '{name}'"):
+            load_start(Given(Net(), 8), str(tmp_path / "less.pt"))
+    plain = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 5))
+    torch.save({**plain.state_dict(), "norm.running_mean": torch.zeros(5)}, tmp_path / "more.pt")
+    load_start(Given(plain, 8), str(tmp_path / "more.pt"))
+    assert "has running statistics, for which Sequential has no place" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, of sparse and quantized tensors as these are made
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("sparse", r"is no dense tensor \(sparse_coo\)"),
+        ("csr", r"is no dense tensor \(sparse_csr\)"),
+        ("nested", r"is no dense tensor \(nested\)"),
+        ("meta", "has a shape and no numbers"),
+        ("quantized", r"is quantized \(qint8\)"),
+        ("complex", "is of type complex64, and weights are real numbers"),
+        ("whole", "is of type int64, and weights are real numbers"),
+        ("large", "has numbers that are not finite"),
+    ],
+)
+def test_a_tensor_of_another_kind_is_named_with_what_it_is(tmp_path: Path, kind: str, said: str) -> None:
+    mine = create_encoder("conv4", 20, 4)
+    state = {name: p.detach().clone() for name, p in mine.named_parameters()}
+    name = "blocks.0.weight"
+    t = state[name]
+    made = {
+        "sparse": lambda: t.reshape(len(t), -1).to_sparse(),
+        "csr": lambda: t.reshape(len(t), -1).to_sparse_csr(),
+        "nested": lambda: torch.nested.nested_tensor(list(t)),
+        "meta": lambda: t.to("meta"),
+        "quantized": lambda: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8),
+        "complex": lambda: t.to(torch.complex64),
+        "whole": lambda: t.to(torch.int64),
+        "large": lambda: t.double() + 1e300,
+    }
+    state[name] = made[kind]()
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(UsageError, match=f"'{name}' in .*{said}"):
+        load_start(mine, str(tmp_path / "w.pt"))
+
+
+def test_a_safetensors_file_that_is_nested_deeply_or_of_another_type_is_refused(tmp_path: Path) -> None:
+    for header, said in (
+        (b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}", "its header is nested too deeply"),
+        (b'{"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}}', "'a' is of type F8_E4M3"),
+        (b'{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,0]}}', "no sound safetensors file"),
+    ):
+        (tmp_path / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"0")
+        with pytest.raises(UsageError, match=said):
+            load_start(create_encoder("conv4", 20, 4), str(tmp_path / "w.safetensors"))

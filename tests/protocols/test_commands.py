@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -127,8 +128,48 @@ def test_a_protocol_of_several_shots_and_targets_gives_a_table_for_each_number(
     found = Results.read(run / "evaluation").rows.values()
     assert sorted({row["k_shot"] for row in found}) == [5, 20, 50]
     said = next(row["protocol"] for row in found if row["target"] == "EuroSAT" and row["run"])
-    assert said.startswith("bscd-fsl; validation last, size 224; departs: 16 px for 224, steps 2 for 40000")
+    assert said.startswith(
+        "bscd-fsl; validation last, size 224, groups ignored; departs: 16 px for 224, steps 2 for 40000"
+    )
     assert "not as published: mini: 11 of 100 classes, EuroSAT: 5 of 10 classes" in said
+
+
+def with_patients(pack: Path, name: str) -> None:
+    """Say of a source that every three rows are of one patient."""
+    file = pack / name / "source.json"
+    head = json.loads(file.read_text())
+    head["groups"] = [f"patient {row // 3}" for row in range(7 * 6)]
+    file.write_text(json.dumps(head))
+
+
+def test_groups_are_ignored_by_the_protocols_of_other_work_and_the_row_says_it(
+    nine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = tmp_path / "pack"
+    shutil.copytree(nine, pack)
+    with_patients(pack, "isic")
+    given = ["--protocol", "bscd-fsl", "--target", "isic"]
+    short = ["--episodes", "4", "--n_query", "2", "--k_shot", "1", "--workers", "1"]
+
+    def said(run: Path, *more: str) -> tuple[bool, str, str]:
+        assert main(["evaluate", str(run), *short, *more]) == 0
+        row = rows(run)[run.name, "isic"]
+        return RunFolder(run).read_config().episodes.respect_groups, row["groups"], row["protocol"]
+
+    assert train(pack, tmp_path / "as-code", *given) == 0
+    assert said(tmp_path / "as-code")[:2] == (False, "ignored")
+    assert "--respect_groups false" in Results.read(tmp_path / "as-code/evaluation").command
+    assert ", groups ignored; departs" in said(tmp_path / "as-code")[2]
+    assert "groups ignored for" not in said(tmp_path / "as-code")[2]
+    assert "tested with groups apart for ignored" in said(tmp_path / "as-code", "--respect_groups", "true")[2]
+    assert train(pack, tmp_path / "apart", *given, "--readings.groups", "apart") == 0
+    assert said(tmp_path / "apart")[:2] == (True, "apart")
+    assert train(pack, tmp_path / "given", *given, "--episodes.respect_groups", "true") == 0
+    assert RunFolder(tmp_path / "given").read_config().episodes.respect_groups
+    assert "groups apart for ignored" in said(tmp_path / "given")[2]
+    assert train(pack, tmp_path / "strong", "--protocol", "strong", "--target", "isic") == 0
+    assert said(tmp_path / "strong")[:2] == (True, "apart")
+    capsys.readouterr()
 
 
 def test_missing_datasets_are_named_and_with_allow_missing_the_row_is_marked(

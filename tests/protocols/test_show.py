@@ -28,7 +28,7 @@ STRONG_CARS = {
     "validation": [("miniimagenet", "validation", "val", 16, 9_600)],
     "test": [("cars", "novel", "test", 49, 2_027)],
     "minibatch": {"tasks": 4, "mix": "one-source-per-task"},
-    "task": {"n_way": 5, "k_shot": 1, "n_query": 15},
+    "task": {"n_way": 5, "k_shot": 1, "n_query": 15, "groups": "apart"},
     "steps": {"1-shot": 60_000, "5-shot": 40_000, "otherwise": 60_000},
     "augmentation": "closer-look",
     "encoder": "resnet10",
@@ -53,7 +53,7 @@ WEAK_CUB = {
     "validation": [("cub", "validation", "val", 50, 2_950)],
     "test": [("cub", "novel", "test", 50, 2_953)],
     "minibatch": {"tasks": 4, "mix": "single-source"},
-    "task": {"n_way": 5, "k_shot": 1, "n_query": 15},
+    "task": {"n_way": 5, "k_shot": 1, "n_query": 15, "groups": "apart"},
     "steps": {"1-shot": 60_000, "5-shot": 40_000, "otherwise": 60_000},
     "augmentation": "closer-look",
     "encoder": "conv4",
@@ -174,6 +174,29 @@ def test_prior_protocols_have_their_own_numbers() -> None:
     ]
     assert (cdfsl.evaluation.shots, cdfsl.evaluation.episodes, cdfsl.evaluation.n_query) == ((1, 5), 2_000, 16)
     assert all(p.encoder == "resnet10" and p.size == 224 for p in (bscd, cdfsl))
+
+
+def test_groups_are_ignored_where_the_published_code_does_so_and_a_reading_keeps_them_apart(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("closer-look", "bscd-fsl", "cdfsl"):
+        for reading, given in (("ignored", []), ("apart", ["--readings.groups", "apart"])):
+            tree = json.loads(shown([name, *given, "--format", "json"], capsys))
+            assert (tree["task"]["groups"], tree["readings"]["groups"]) == (reading, reading)
+            asked = [question for question in tree["leaves_open"] if "lesion" in question["about"]]
+            assert [question["switch"] for question in asked] == ["--readings.groups ignored|apart"]
+            assert re.search(rf"groups +{reading} \(lesions, leaves, patients", shown([name, *given], capsys))
+    for name in ("weak", "strong"):
+        tree = json.loads(shown([name, "--target", "cub", "--format", "json"], capsys))
+        assert tree["task"]["groups"] == "apart"
+        assert "the paper says nothing" in json.dumps(tree["leaves_open"][-1])
+        assert main(["protocol", "show", name, "--target", "cub", "--readings.groups", "ignored"]) == 2
+        assert "readings.groups is no question of protocol" in capsys.readouterr().err
+
+
+def test_cdfsls_question_of_the_start_names_the_option(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = {question.about: question.switch for question in create_protocol("cdfsl").questions}
+    assert "--method.start RUN|FILE|hub:OWNER/NAME/FILE" in asked["where the encoder starts"]
 
 
 def test_published_counts_add_up() -> None:

@@ -17,9 +17,9 @@ from rotogbml.protocols.datasets import Suite, dataset_named, find
 from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.cell import Work
 from rotogbml.studies.check import configuration
-from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung, TestPlan
+from rotogbml.studies.plan import UNTRAINED, Cell, Plan, Rung
 from rotogbml.studies.plan_file import check
-from rotogbml.studies.published import published_plan
+from rotogbml.studies.published import published_plan, tested
 from rotogbml.training.compared import trains
 from rotogbml.training.sources import hold_out
 
@@ -162,9 +162,7 @@ def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
         if asked.seeds < 1:
             raise UsageError(f"seeds is {asked.seeds}: give at least 1")
         plan = Plan("", asked.targets, {}, (asked.budget,), k_shot=asked.k_shot, seeds=tuple(range(asked.seeds)))
-        test = TestPlan(asked.episodes or EPISODES, 0, asked.n_query or N_QUERY, checkpoints)
-    if test.episodes < 2:
-        raise UsageError(f"episodes is {test.episodes}: an interval needs at least 2")
+        test = tested(asked.episodes, asked.n_query, EPISODES, N_QUERY, checkpoints)
     if len(set(plan.targets)) < len(plan.targets):
         raise UsageError(f"a target stands twice among {', '.join(plan.targets)}: name it once")
     return replace(

@@ -11,6 +11,7 @@ from rotogbml.evaluation.seen import Split
 from rotogbml.evaluation.work import Test
 from rotogbml.protocols import Protocol
 from rotogbml.protocols.datasets import SPLIT_OF, Classes, find
+from rotogbml.protocols.protocol import groups_in_words
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.protocol import departures, protocol_of, unlike_published
 
@@ -27,6 +28,7 @@ class Asked:
     shots: tuple[int, ...]
     n_query: int
     episodes: int
+    respect_groups: bool = True
 
     def split(self, source: str, given: Split) -> Split:
         """Return the user's split, else the protocol's."""
@@ -48,7 +50,7 @@ def asked_of(config: RunConfig, sources: Collection[str]) -> Asked:
     # Novel classes are left to ``auto``: all of a source that is not split.
     splits: dict[str, Split] = {source: "all" for source, c in _found(protocol, sources).items() if c == "all"}
     test = protocol.evaluation
-    return Asked(splits, test.shots or (trained_k,), test.n_query, test.episodes)
+    return Asked(splits, test.shots or (trained_k,), test.n_query, test.episodes, protocol.respect_groups)
 
 
 def default_targets(config: RunConfig, sources: Collection[str]) -> list[str]:
@@ -132,6 +134,8 @@ def _departures(protocol: Protocol, config: RunConfig, test: Test, episodes: int
         said.append(f"tested {test.n_way}-way")
     if test.n_query != protocol.evaluation.n_query:
         said.append(f"{test.n_query} test queries for {protocol.evaluation.n_query}")
+    if test.groups and test.respect_groups != protocol.respect_groups:
+        said.append(f"tested with groups {test.groups} for {groups_in_words(protocol.respect_groups)}")
     if episodes != protocol.evaluation.episodes:
         said.append(f"{episodes} episodes for {protocol.evaluation.episodes:,}")
     return said

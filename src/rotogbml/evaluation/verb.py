@@ -42,7 +42,7 @@ def evaluate(
     split: Split = "auto",
     checkpoint: Literal["best", "last", "averaged", "ensemble"] = "best",
     test_steps: int | None = None,
-    respect_groups: bool = True,
+    respect_groups: bool | None = None,
     format: Format = "text",
     out: str | None = None,
     workers: int | None = None,
@@ -69,7 +69,8 @@ def evaluate(
             (``--outer.keep_best``); named in the row.
         test_steps: Inner steps at test; as the run says where not given.
         respect_groups: Never put images of one lesion, leaf or patient on both sides of an episode, where a target
-            names them; false is the literature's protocol. The row says which.
+            names them; where not given as the protocol says (those of other work ignore them), else true. The row says
+            which.
         format: How the table is printed.
         out: Folder for results.json and what lies beside it; RUN/evaluation of the first run where not given.
         workers: Processes; as many as cores where not given. The numbers do not depend on it.
@@ -105,6 +106,7 @@ def evaluate(
     query = asked.n_query if n_query is None else n_query
     episodes = asked.episodes if episodes is None else episodes
     way = first.episodes.n_way if n_way is None else n_way
+    apart = asked.respect_groups if respect_groups is None else respect_groups
     for spec, config in zip(specs, configs, strict=True):
         check_head(config, spec.run, way)
     specs += [*singles, Spec("untrained", specs[0].run, checkpoint, test_steps), Spec("pixels")]
@@ -120,7 +122,7 @@ def evaluate(
             shot,
             query,
             seed,
-            respect_groups=respect_groups,
+            respect_groups=apart,
         )
         for name, of in wanted.items()
     ]
@@ -134,7 +136,7 @@ def evaluate(
     make_folder(folder)
     results = Results.read(folder)
     given = {"sources": sources, "test_steps": test_steps, "out": out}
-    given |= {"respect_groups": None if respect_groups else "false"}
+    given |= {"respect_groups": None if asked.respect_groups and apart else str(apart).lower()}
     given |= {"split": None if split == "auto" else split, "checkpoint": None if checkpoint == "best" else checkpoint}
     results.command = _command(runs, tests, episodes, given)
     names = run_names(runs)

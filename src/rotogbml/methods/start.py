@@ -1,44 +1,27 @@
-"""Weights to begin with: of a run folder, a file, or a hub.
+"""Weights to begin with: of a run folder, a file, or a hub, taken up by name.
 
-Files hold tensors by the encoder's own names, with or without ``encoder.`` before them: safetensors, or an archive of
-``torch.save``, which is read with ``weights_only`` and so cannot run code. What else a file names (a head) is left.
+A file names tensors as the encoder does, an encoder of the user's as the module inside does; with or without
+``encoder.`` or ``module.`` (as DataParallel saves) before them. What else a file names (a head) is left.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
 import logging
-import pickle
-import zipfile
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rotogbml.encoders import Encoder
+from rotogbml.encoders import Encoder, Given
 from rotogbml.errors import UsageError
-from rotogbml.methods.mtl import SCALE
+from rotogbml.methods.weights import HEAD, read_weights
 
-HUB = "hub:"
-"""What a name of a file on a hub begins with: ``hub:OWNER/NAME/FILE``."""
-
-HEAD = "head."
-"""Before the names of a checkpoint's φ."""
-
-_TYPES = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "I64": np.int64,
-    "I32": np.int32,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-}
-_MOST_HEADER = 100 << 20
+_BEFORE = ("", "encoder.", "module.", "encoder.module.", "module.encoder.", "model.")
+"""What may stand before every name of an encoder's tensors."""
 _STATISTICS = ("running_mean", "running_var")
+_COUNTED = "num_batches_tracked"
 
 log = logging.getLogger(__name__)
 
@@ -48,45 +31,88 @@ def load_start(encoder: Encoder, start: str, head: nn.Module | None = None) -> N
     """Fill an encoder's parameters, and running statistics where it keeps some, in place.
 
     Args:
-        encoder: of any kind.
+        encoder: of any kind; of a module of the user's what is fixed (its buffers) is filled too.
         start: a run folder (its ``best.pt``), a file, or ``hub:OWNER/NAME/FILE``.
         head: also filled, from a run's checkpoint; None: the head begins anew.
 
     Raises:
-        UsageError: nothing is there, it is damaged or no file of weights, or a tensor is missing, of another shape or
-            not finite; or running statistics that this norm needs are.
+        UsageError: nothing is there, it is damaged or no file of weights, or a tensor is missing, of another shape, no
+            plain real numbers or not finite; or running statistics that this norm needs are.
     """
-    saved = _read(start)
-    _fill(dict(encoder.named_parameters()), saved, "", start)
-    _fill_statistics(dict(encoder.named_buffers()), saved, start)
-    if not Path(start).is_dir() and not any(True for _ in encoder.named_buffers()):
-        _tell_unused(encoder, saved, start)
+    saved = read_weights(start)
+    module = encoder.module if isinstance(encoder, Given) else cast(nn.Module, encoder)
+    parameters, buffers = dict(module.named_parameters()), dict(module.named_buffers())
+    named = _as_here(saved, parameters)
+    _fill(parameters, named, "", start)
+    if isinstance(encoder, Given):
+        # What a file need not have: a module may make it anew (it is then not in its state_dict), or only count by it.
+        kept = module.state_dict().keys()
+        _fill({n: t for n, t in buffers.items() if n in kept and n.rpartition(".")[2] != _COUNTED}, named, "", start)
+    else:
+        _fill_statistics(buffers, named, start)
+    if not Path(start).is_dir() and not buffers:
+        _tell_unused(encoder, named, start)
     if head is not None:
         _fill(dict(head.named_parameters()), saved, HEAD, start)
 
 
-def _fill(group: dict[str, nn.Parameter], saved: dict[str, Tensor], prefix: str, start: str) -> None:
+def _as_here(saved: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Return a file's tensors by our names: less what stands before them there, by which most names are found."""
+    before = max(_BEFORE, key=lambda before: sum(before + name in saved for name in wanted))
+    return {name.removeprefix(before): t for name, t in saved.items() if name.startswith(before)}
+
+
+def _fill(group: Mapping[str, Tensor], saved: dict[str, Tensor], prefix: str, start: str) -> None:
     for name, p in group.items():
         there = saved.get(prefix + name)
         if there is None:
             some = ", ".join(list(saved)[:3]) or "nothing"
             raise UsageError(f"{start} lacks '{prefix}{name}' (it has {some} …): give weights of this very network")
-        if there.shape == p.shape and not bool(there.isfinite().all()):
-            raise UsageError(f"'{prefix}{name}' in {start} has numbers that are not finite: give other weights")
+        _check_plain(there, p, prefix + name, start)
         if there.shape != p.shape:
             raise UsageError(
                 f"'{prefix}{name}' is {list(there.shape)} in {start} and {list(p.shape)} here: give the encoder, the "
                 "--encoder.width and the sources that it was trained with"
             )
-        p.copy_(there)
+        _copy(there, p, prefix + name, start)
+
+
+def _check_plain(there: Tensor, here: Tensor, name: str, start: str) -> None:
+    """Raise UsageError where a file's tensor is no dense one of real numbers; whole ones are, where ours are whole."""
+    layout, kind = str(there.layout).removeprefix("torch."), str(there.dtype).removeprefix("torch.")
+    what = ""
+    if there.is_meta:
+        what = "has a shape and no numbers (it was saved from the device meta)"
+    elif there.is_quantized:
+        what = f"is quantized ({kind})"
+    elif there.is_nested or there.layout is not torch.strided:
+        what = f"is no dense tensor ({'nested' if there.is_nested else layout})"
+    elif not there.is_floating_point() and there.dtype != here.dtype:
+        what = f"is of type {kind}, and weights are real numbers"
+    if what:
+        raise UsageError(f"'{name}' in {start} {what}: save it as a dense tensor of float32")
+
+
+def _copy(there: Tensor, here: Tensor, name: str, start: str) -> None:
+    """Fill a tensor of ours, in its own type.
+
+    Raises:
+        UsageError: a number of it is not finite.
+    """
+    numbers = there.to(here.dtype)
+    if not bool(numbers.isfinite().all()):
+        raise UsageError(f"'{name}' in {start} has numbers that are not finite: give other weights")
+    here.copy_(numbers)
 
 
 def _fill_statistics(group: dict[str, Tensor], saved: dict[str, Tensor], start: str) -> None:
     """Fill running statistics; by mean 0 and variance 1 in their place features would be those of another network."""
     for name, t in group.items():
         there = saved.get(name)
+        if there is not None:
+            _check_plain(there, t, name, start)
         if there is not None and there.shape == t.shape:
-            t.copy_(there)
+            _copy(there, t, name, start)
         elif name.rpartition(".")[2] in _STATISTICS:
             raise UsageError(
                 f"{start} lacks the running statistics '{name}' of {list(t.shape)}, by which this encoder normalises: "
@@ -96,91 +122,17 @@ def _fill_statistics(group: dict[str, Tensor], saved: dict[str, Tensor], start: 
 
 def _tell_unused(encoder: Encoder, saved: dict[str, Tensor], start: str) -> None:
     """Say where a file's running statistics are left: nothing else tells of its norm."""
-    if any(name.rpartition(".")[2] in _STATISTICS for name in saved):
+    if not any(name.rpartition(".")[2] in _STATISTICS for name in saved):
+        return
+    if isinstance(encoder, Given):
         log.warning(
-            "%s has running statistics, which norm %s does not use: features will not be those that it was trained to "
-            "give; --encoder.norm as-published takes them up",
-            *(start, encoder.norm),
+            "%s has running statistics, for which %s has no place: features will not be those that it was trained to "
+            "give; build it with the norms that it was trained with",
+            *(start, encoder.called),
         )
-
-
-def _read(start: str) -> dict[str, Tensor]:
-    path = _from_hub(start) if start.startswith(HUB) else Path(start)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.pt"
-        if not path.is_file():
-            raise UsageError(f"{start} is no run folder with a checkpoint: give one that `rotogbml train` wrote")
-    if not path.is_file():
-        raise UsageError(
-            f"no weights at {start}: give a run folder, a .pt or .safetensors file, or {HUB}OWNER/NAME/FILE"
-        )
-    tree = _safetensors(path) if path.suffix == ".safetensors" else _archive(path)
-    if isinstance(tree.get("theta"), dict):  # a checkpoint of ours
-        of_head = {HEAD + name: t for name, t in tree.get("phi", {}).items()}
-        tree = _scaled({**tree["theta"], **tree.get("statistics", {}), **of_head})
-    elif isinstance(tree.get("state_dict"), dict):
-        tree = tree["state_dict"]
-    return {str(name).removeprefix("encoder."): t for name, t in tree.items() if isinstance(t, Tensor)}
-
-
-def _scaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights in which filters that a run of mtl scales are as it uses them: W ⊙ Φ."""
-    scales = {name.removesuffix(SCALE): weights[name] for name in weights if name.endswith(SCALE)}
-    return {name: t * scales[name] if name in scales else t for name, t in weights.items()}
-
-
-def _archive(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path} cannot be read as weights (it is no archive of torch.save): save a state_dict")
-    try:
-        tree = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own words advise to load it unsafely
-        raise UsageError(
-            f"{path} holds more than tensors and may run code when it is read: save its state_dict alone, or as "
-            ".safetensors"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read as weights ({error}): save a state_dict with torch.save") from error
-    if not isinstance(tree, dict):
-        raise UsageError(f"{path} holds a {type(tree).__name__}, not tensors by name: save a state_dict")
-    return tree
-
-
-def _safetensors(path: Path) -> dict[str, Any]:
-    """Read the format by its definition: eight bytes of length, JSON, then the numbers."""
-    data = path.read_bytes()
-    try:
-        length = int.from_bytes(data[:8], "little")
-        if length > min(len(data) - 8, _MOST_HEADER):
-            raise ValueError(f"a header of {length} bytes")
-        head = json.loads(data[8 : 8 + length])
-        body = memoryview(data)[8 + length :]
-        found = {}
-        for name, told in head.items():
-            if name == "__metadata__":
-                continue
-            first, last = told["data_offsets"]
-            if told["dtype"] == "BF16":
-                raw = np.frombuffer(body[first:last], np.uint16).astype(np.uint32) << 16
-                array = raw.view(np.float32)
-            else:
-                array = np.frombuffer(body[first:last], _TYPES[told["dtype"]])
-            found[name] = torch.from_numpy(array.reshape(told["shape"]).copy())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no sound safetensors file ({error}): save it again") from error
-    return found
-
-
-def _from_hub(start: str) -> Path:
-    owner, _, rest = start.removeprefix(HUB).partition("/")
-    name, _, file = rest.partition("/")
-    if not (owner and name and file):
-        raise UsageError(f"'{start}' names no file on a hub: give {HUB}OWNER/NAME/FILE")
-    try:
-        hub = importlib.import_module("huggingface_hub")
-    except ImportError as error:
-        raise UsageError(f"{start} needs huggingface_hub: pip install huggingface_hub, or give a file") from error
-    try:
-        return Path(hub.hf_hub_download(f"{owner}/{name}", file))
-    except Exception as error:  # whatever the network and the hub say
-        raise UsageError(f"{start} cannot be fetched ({type(error).__name__}): give a local file") from error
+        return
+    log.warning(
+        "%s has running statistics, which norm %s does not use: features will not be those that it was trained to "
+        "give; --encoder.norm as-published takes them up",
+        *(start, encoder.norm),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rotogbml.protocols.conventions import residual, said_of_episodes
+from rotogbml.protocols.conventions import groups_of, residual, said_of_episodes, said_of_groups
 from rotogbml.protocols.datasets import UNSPLIT, Suite
 from rotogbml.protocols.protocol import Evaluation, Part, Protocol, Question
 from rotogbml.protocols.readings import Choices
@@ -18,6 +18,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
     """Return the protocol; without a target it tests on all four."""
     validation = choices.take("validation", "last", "mini")
     encoder, size = residual(choices, suite, blocks=1)
+    apart = groups_of(choices)
     parts = tuple(Part(name, "all") for name in ((target,) if target else TARGETS))
     return Protocol(
         name="bscd-fsl",
@@ -40,6 +41,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
         encoder=encoder,
         size=size,
         beta=None,
+        respect_groups=apart,
         says=(
             "miniImageNet's 64 base classes train; every class of CropDiseases, EuroSAT, ISIC and ChestX is tested; "
             "nothing of a target is trained on.",
@@ -79,5 +81,6 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 f"{size} px, {encoder}",
                 "--readings.size 224|84|42, --encoder NAME",
             ),
+            said_of_groups(apart),
         ),
     )

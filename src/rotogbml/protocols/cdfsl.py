@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rotogbml.protocols.conventions import evaluation_of, residual, said_of_episodes
+from rotogbml.protocols.conventions import evaluation_of, groups_of, residual, said_of_episodes, said_of_groups
 from rotogbml.protocols.datasets import DATASETS, UNSPLIT, Suite
 from rotogbml.protocols.protocol import Evaluation, Part, Protocol, Question
 from rotogbml.protocols.readings import Choices
@@ -18,6 +18,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
     validation = choices.take("validation", "mini", "last")
     episodes, n_query = evaluation_of(choices, "ata")
     encoder, size = residual(choices, suite, blocks=1)
+    apart = groups_of(choices)
     names = (target,) if target else TARGETS
     parts = tuple(Part(name, "all" if name in UNSPLIT else "novel") for name in names)
     return Protocol(
@@ -41,6 +42,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
         encoder=encoder,
         size=size,
         beta=None,
+        respect_groups=apart,
         says=(
             "miniImageNet's 64 base classes train, its 16 validation classes choose the checkpoint; novel classes of "
             "CUB, Cars, Places and Plantae and every class of the other four are tested.",
@@ -54,7 +56,8 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 "where the encoder starts",
                 "every recipe starts from an encoder trained 400 epochs on miniImageNet's labels; RotoGBML does not",
                 "from scratch: the protocol does not give the start",
-                "a pretrained encoder of your own, --encoder package.module:factory",
+                "--method.start RUN|FILE|hub:OWNER/NAME/FILE, or a pretrained encoder of your own, --encoder "
+                "package.module:factory",
             ),
             Question(
                 "model selection",
@@ -80,5 +83,6 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 f"{size} px, {encoder}",
                 "--readings.size 224|84|42, --encoder NAME",
             ),
+            said_of_groups(apart),
         ),
     )

@@ -6,8 +6,10 @@ from rotogbml.protocols.conventions import (
     CLOSER_LOOK_OTHER,
     CLOSER_LOOK_STEPS,
     evaluation_of,
+    groups_of,
     residual,
     said_of_episodes,
+    said_of_groups,
 )
 from rotogbml.protocols.datasets import Suite
 from rotogbml.protocols.protocol import Evaluation, Part, Protocol, Question
@@ -24,6 +26,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
     validation = choices.take("validation", *judges)
     episodes, n_query = evaluation_of(choices, "closer-look")
     encoder, size = residual(choices, suite, blocks=2)
+    apart = groups_of(choices)
     judge = {"target": (Part("cub", "validation"),), "mini": (Part("miniimagenet", "validation"),), "last": ()}
     return Protocol(
         name="closer-look",
@@ -46,6 +49,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
         encoder=encoder,
         size=size,
         beta=None,
+        respect_groups=apart,
         says=(
             "All 100 classes of miniImageNet train, CUB's 50 validation classes choose the checkpoint, its 50 novel "
             "classes are tested (train.py).",
@@ -80,5 +84,6 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 said_of_episodes(episodes, n_query),
                 "--readings.evaluation closer-look|xd|lrp|ata",
             ),
+            said_of_groups(apart),
         ),
     )

@@ -60,9 +60,29 @@ NORM = Question(
     "the same (policy batch), printed in every row",
     "--encoder.norm support|running|per-step|group|layer|none",
 )
+
+
+def groups_of(choices: Choices) -> bool:
+    """Return whether lesions, leaves or patients are kept apart; as published they are not."""
+    return choices.take("groups", "ignored", "apart") == "apart"
+
+
+_GROUPS = "photographs of one lesion, leaf or patient on both sides of a task"
+
+
+def said_of_groups(apart: bool) -> Question:
+    """Return the question of groups where published code answers it."""
+    return Question(
+        _GROUPS,
+        "the code draws a class's images whatever lesion, leaf or patient they are of",
+        "kept apart where the pack names them, in training and test" if apart else "the same: groups are ignored",
+        "--readings.groups ignored|apart",
+    )
+
+
 GROUPS = Question(
-    "photographs of one lesion, leaf or patient on both sides of a task",
-    "no paper read keeps them apart",
+    _GROUPS,
+    "the paper says nothing, and no paper read keeps them apart",
     "kept apart where the pack names them (data import does, of ISIC, ChestX and CropDiseases); the row says so",
     "--episodes.respect_groups false, and evaluate --respect_groups false",
 )

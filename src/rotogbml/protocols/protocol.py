@@ -8,6 +8,11 @@ from typing import Any, Literal
 from rotogbml.protocols.datasets import DATASETS, Classes, Dataset, Suite
 
 
+def groups_in_words(apart: bool) -> str:
+    """Return how rows call it that lesions, leaves or patients stand on one side of a task alone, or on both."""
+    return "apart" if apart else "ignored"
+
+
 @dataclass(frozen=True)
 class Part:
     """Some classes of one dataset."""
@@ -65,6 +70,7 @@ class Protocol:
         n_way: Classes in a task.
         k_shot: Support images a class in training, where the user says nothing.
         n_query: Query images a class in training.
+        respect_groups: Whether a lesion, leaf or patient stands on one side of a task alone, in training and test.
         steps: Meta-training steps by k_shot.
         other_steps: Those of any other k_shot.
         augment: Training augmentation.
@@ -96,6 +102,7 @@ class Protocol:
     encoder: str
     size: int
     beta: float | None
+    respect_groups: bool
     says: tuple[str, ...]
     questions: tuple[Question, ...]
     readings: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +121,7 @@ class Protocol:
             "episodes.tasks_per_batch": self.tasks_per_batch,
             "episodes.mix": self.mix,
             "episodes.augment": self.augment,
+            "episodes.respect_groups": self.respect_groups,
             "encoder.name": self.encoder,
         }
         if self.beta is not None:

@@ -30,6 +30,9 @@ class ReadingsConfig:
     """Test episodes and queries a class: 600 and 15, 1000 and 15, 2000 and 15, 2000 and 16."""
     size: Literal[224, 84, 42] | None = None
     """Side of the images, in pixels; residual encoders take their small stem below 224."""
+    groups: Literal["ignored", "apart"] | None = None
+    """closer-look, bscd-fsl, cdfsl: whether images of one lesion, leaf or patient may stand on both sides of a task, as
+    in the published code, or not; weak and strong keep them apart."""
 
 
 class Choices:

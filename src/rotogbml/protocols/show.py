@@ -46,6 +46,7 @@ def _facts(whole: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ("test", [_part(part) for part in whole["test"]]),
         ("minibatch", [f"{tasks} {'tasks' if tasks > 1 else 'task'}, {whole['minibatch']['mix']}"]),
         ("task", [f"{task['n_way']}-way {task['k_shot']}-shot, {task['n_query']} queries a class"]),
+        ("groups", [f"{task['groups']} (lesions, leaves, patients, where a pack names them), in training and test"]),
         ("iterations", [", ".join(steps)]),
         ("augmentation", [whole["augmentation"]]),
         ("encoder", [f"{whole['encoder']}, {whole['size']} px"]),

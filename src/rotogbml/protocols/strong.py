@@ -58,6 +58,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
         encoder=encoder,
         size=size,
         beta=1.5,
+        respect_groups=True,
         says=(
             "Each task of a minibatch comes from a different dataset; one dataset is held out as the target.",
             "resnet10; Adam; N = 4 tasks a minibatch; beta 1.5; 5-way, 1- and 5-shot; all models from scratch.",

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rotogbml.protocols.datasets import SPLIT_OF, SUITES
-from rotogbml.protocols.protocol import Part, Protocol
+from rotogbml.protocols.protocol import Part, Protocol, groups_in_words
 
 
 def tree(protocol: Protocol) -> dict[str, Any]:
@@ -24,7 +24,12 @@ def tree(protocol: Protocol) -> dict[str, Any]:
         "validation": [_part(part, p) for part in p.validation],
         "test": [_part(part, p) for part in e.parts],
         "minibatch": {"tasks": p.tasks_per_batch, "mix": p.mix},
-        "task": {"n_way": p.n_way, "k_shot": p.k_shot, "n_query": p.n_query},
+        "task": {
+            "n_way": p.n_way,
+            "k_shot": p.k_shot,
+            "n_query": p.n_query,
+            "groups": groups_in_words(p.respect_groups),
+        },
         "steps": {**{f"{k}-shot": steps for k, steps in p.steps.items()}, "otherwise": p.other_steps},
         "augmentation": p.augment,
         "encoder": p.encoder,

@@ -48,6 +48,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
         encoder="conv4",
         size=size,
         beta=0.1,
+        respect_groups=True,
         says=(
             "Train and test on the same dataset, disjoint classes: miniImageNet 64/16/20, CUB 100/50/50.",
             "conv4; Adam; N = 4 tasks a minibatch; beta 0.1; 5-way, 1- and 5-shot.",

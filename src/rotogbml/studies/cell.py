@@ -129,7 +129,15 @@ def _tested(work: Work) -> dict[str, Any]:
     source, seen = found[name], Seen.by(str(work.run))
     split = honest_split(source, asked_of(config, found).split(name, "auto"), [seen])
     tests = {
-        k_shot: Test(source, split, config.episodes.n_way, k_shot, plan.n_query, plan.seed)
+        k_shot: Test(
+            source,
+            split,
+            config.episodes.n_way,
+            k_shot,
+            plan.n_query,
+            plan.seed,
+            respect_groups=config.episodes.respect_groups,
+        )
         for k_shot in plan.shots(cell.k_shot)
     }
     test = tests[min(tests)]
@@ -157,6 +165,7 @@ def _tested(work: Work) -> dict[str, Any]:
         "split": test.split,
         "test_seed": test.seed,
         "protocol": protocol_label(config, test, seen.pixels, plan.episodes, found),
+        **({"groups": test.groups} if test.groups else {}),
         "norm": "none" if work.pixels else method.norm,
         "sources": sorted(seen.pixels),
         "correct": correct.pop(test.k_shot),

@@ -148,7 +148,8 @@ def _check_test(plan: Plan, cell: Cell, config: RunConfig, found: Mapping[str, P
     if split == "auto":
         split = "test" if source.classes_of("test") else "all"
     for k_shot in plan.test.shots(cell.k_shot):
-        Test(source, split, config.episodes.n_way, k_shot, plan.test.n_query, plan.test.seed).sampler()
+        test = (source, split, config.episodes.n_way, k_shot, plan.test.n_query, plan.test.seed)
+        Test(*test, respect_groups=config.episodes.respect_groups).sampler()
 
 
 @contextlib.contextmanager

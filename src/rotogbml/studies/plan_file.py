@@ -107,6 +107,8 @@ def check(plan: Plan) -> None:
             raise UsageError(f"k_shot is '{shots}': give whole numbers, at least 1")
     if plan.test.episodes < 2:
         raise UsageError(f"test.episodes is {plan.test.episodes}: an interval needs at least 2")
+    if plan.test.n_query < 1:
+        raise UsageError(f"test.n_query is {plan.test.n_query}: a class is tested on at least 1 query")
     for checkpoint in plan.test.checkpoints:
         if checkpoint not in _CHECKPOINTS:
             raise UsageError(f"no checkpoint '{checkpoint}': there are {', '.join(_CHECKPOINTS)}")

@@ -77,13 +77,34 @@ def published_plan(
         rungs=(budget,),
         seeds=tuple(range(seeds)),
         k_shot=tuple(k_shot),
-        test=TestPlan(episodes or test.episodes, 0, n_query or test.n_query, ("best", "averaged")),
+        test=tested(episodes, n_query, test.episodes, test.n_query, ("best", "averaged")),
         judge="best",
         options=dict(options),
         learners={learner: {"learner.name": learner} for learner in learners},
         protocol=name,
         suite=of,
     )
+
+
+def tested(
+    episodes: int | None, n_query: int | None, own_episodes: int, own_n_query: int, checkpoints: tuple[str, ...]
+) -> TestPlan:
+    """Return how every cell is tested: as the user says, where nothing is said by a setting's own numbers.
+
+    Raises:
+        UsageError: fewer episodes than an interval needs, or no query.
+    """
+    test = TestPlan(
+        own_episodes if episodes is None else episodes,
+        0,
+        own_n_query if n_query is None else n_query,
+        checkpoints,
+    )
+    if test.episodes < 2:
+        raise UsageError(f"episodes is {test.episodes}: an interval needs at least 2")
+    if test.n_query < 1:
+        raise UsageError(f"n_query is {test.n_query}: a class is tested on at least 1 query")
+    return test
 
 
 def check_there(plan: Plan, found: Mapping[str, PackedSource]) -> None:

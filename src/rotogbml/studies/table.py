@@ -54,6 +54,8 @@ class StudyRow:
     spread: float | None
     turned: float | None
     """``conflict_of``: means over the cells."""
+    ungrouped: str = ""
+    """Targets that were tested with images of one lesion, leaf or patient on both sides, apart by commas."""
 
 
 def study_rows(ledger: Ledger, against: str | None = None) -> list[StudyRow]:
@@ -128,6 +130,9 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
         spread=_mean([c["spread"] for c in conflict if "spread" in c]),
         turned=_mean([c["turned"] for c in conflict if "turned" in c]),
+        ungrouped=", ".join(
+            t for t in targets if any(of == t and o.get("groups") == "ignored" for (of, _), o in found.items())
+        ),
     )
 
 
@@ -169,6 +174,12 @@ def corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
     """
     found = holm({row.setting: row.difference.p for row in rows if row.difference is not None and len(row.seeds) > 1})
     return [replace(row, holm=found.get(row.setting)) for row in rows]
+
+
+def groups_in_words(rows: Sequence[StudyRow]) -> str:
+    """Return where test tasks had a lesion, leaf or patient on both sides; empty where none had."""
+    targets = dict.fromkeys(target for row in rows for target in row.ungrouped.split(", ") if target)
+    return f", groups (lesions, leaves, patients) ignored in the tests of {', '.join(targets)}" if targets else ""
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -14,7 +14,7 @@ from rotogbml.studies.check import check_cells
 from rotogbml.studies.halving import ahead, rungs
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Plan, Rung
-from rotogbml.studies.plan_file import read_plan, written
+from rotogbml.studies.plan_file import check, read_plan, written
 from rotogbml.studies.pool import check_workers, create_pool
 from rotogbml.studies.published import check_there, is_published, published_plan, words
 from rotogbml.studies.render import Format, render
@@ -83,6 +83,7 @@ def study(
         declared = published_plan(
             plan, suite, chosen, learners, seeds, budget, k_shot or [1], episodes, n_query, options or {}
         )
+        check(declared)
     else:
         _refuse_options(plan, targets, learner, steps, minutes, k_shot, episodes, n_query, options)
         declared = read_plan(plan)

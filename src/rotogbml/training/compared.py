@@ -45,7 +45,7 @@ def of_method(c: RunConfig) -> RunConfig:
         )
 
     method = settle(c.method, "method")
-    _check(name, method)
+    _check(name, method, brings_weights(c))
     start = method.start
     if start is not None and not start.startswith(HUB):
         method = dataclasses.replace(method, start=os.path.abspath(start))  # noqa: PTH100
@@ -69,11 +69,19 @@ def of_method(c: RunConfig) -> RunConfig:
     return dataclasses.replace(c, **changes, homogenizer=_homogenizer(c), isi=_isi(c))
 
 
-def _check(name: str, method: Any) -> None:
-    if method.start is None and name in method_presets.NEEDS_START:
+def brings_weights(config: RunConfig) -> bool:
+    """Say whether a method that needs weights to begin with takes those that the user's encoder is built with."""
+    name, start = config.method.name, config.method.start
+    return start is None and name in method_presets.BRINGS_START and ":" in config.encoder.name
+
+
+def _check(name: str, method: Any, brings: bool) -> None:
+    if method.start is None and name in method_presets.NEEDS_START and not brings:
+        own = ", or an encoder of your own with its weights, --encoder package.module:factory"
         raise UsageError(
-            f"{name} begins with weights: give --method.start, a run folder or a file (untrained there is "
-            "random-frozen and random-finetuned)"
+            f"{name} begins with weights: give --method.start, a run folder or a file"
+            f"{own if name in method_presets.BRINGS_START else ''} (untrained there is random-frozen and "
+            "random-finetuned)"
         )
     for option, least in (("test_epochs", 0), ("test_batch", 1), ("inner_steps", 0)):
         value = getattr(method, option)
@@ -110,6 +118,7 @@ def compared_name(config: RunConfig) -> str:
         method.solver or "",
         f"hard tasks every {method.hard_tasks}" if method.hard_tasks else "",
         "" if method.start is None else f"from {os.path.basename(method.start.rstrip('/'))}",  # noqa: PTH119
+        f"with the weights of {config.encoder.name}" if brings_weights(config) else "",
         "norm as published" if config.encoder.norm == "as-published" else "",
         "bf16" if config.encoder.precision == "bf16-mixed" else "",
     ]

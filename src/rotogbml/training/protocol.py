@@ -15,12 +15,14 @@ from rotogbml.config import RunConfig, changed
 from rotogbml.errors import UsageError
 from rotogbml.protocols import Part, Protocol, ReadingsConfig, create_protocol
 from rotogbml.protocols.datasets import SPLIT_OF, find
+from rotogbml.protocols.protocol import groups_in_words
 from rotogbml.sources.packed import PackedSource
 from rotogbml.training.sources import open_sources
 
 log = logging.getLogger(__name__)
 
 _BETA = "homogenizer.reweight.beta"
+_GROUPS = "episodes.respect_groups"
 
 
 def protocol_of(config: RunConfig) -> Protocol | None:
@@ -90,7 +92,9 @@ def departures(config: RunConfig, size: int, trained_on: Collection[str]) -> lis
         said.append(f"{size} px for {protocol.size}")
     for name, value in protocol.options(config.episodes.k_shot).items():
         here = _get(config, name)
-        if here is not None and here != value:
+        if name == _GROUPS and here != value:
+            said.append(f"groups {groups_in_words(here)} for {groups_in_words(value)}")
+        elif here is not None and here != value:
             said.append(f"{name} {here} for {value}")
     if config.minutes is not None:
         said.append(f"at most {config.minutes:g} minutes")
@@ -108,14 +112,23 @@ def unlike_published(protocol: Protocol, sources: Mapping[str, PackedSource]) ->
             continue
         dataset, packed = part.of, sources[source]
         images = int(packed.offsets[-1])
-        if part.classes != "all" and not packed.classes_of("val") and not packed.classes_of("test"):
+        by_split = any(p.classes != "all" for p in _parts(protocol) if p.dataset == part.dataset)
+        counts = tuple(len(packed.classes_of(split)) for split in ("train", "val", "test"))
+        unsplit = by_split and not counts[1] and not counts[2]
+        if unsplit:
             said.append(f"{source}: not split, so all its classes")
         if protocol.suite == "core":
             continue
         if len(packed.classes) != dataset.classes:
             said.append(f"{source}: {len(packed.classes)} of {dataset.classes} classes")
-        elif dataset.images is not None and images < 0.95 * dataset.images:
-            said.append(f"{source}: {images:,} of {dataset.images:,} images")
+        elif by_split and not unsplit and dataset.split is not None and counts != dataset.split:
+            here, there = ("/".join(map(str, each)) for each in (counts, dataset.split))
+            said.append(f"{source}: {here} classes to train, validate and test for {there}")
+        if len(packed.classes) == dataset.classes and dataset.images is not None:
+            if images < 0.95 * dataset.images:
+                said.append(f"{source}: {images:,} of {dataset.images:,} images")
+            elif images > 1.05 * dataset.images:
+                said.append(f"{source}: {images:,} images, more than {dataset.images:,}")
     return said
 
 
