@@ -7,11 +7,11 @@ from docs.averaging import points, trainings
 from docs.study_tables import ledger_of
 
 from rotogbml.studies.ledger import Ledger
-from rotogbml.studies.statistics import Difference, bootstrap_episodes
+from rotogbml.studies.statistics import Difference, bootstrap, bootstrap_episodes
 from rotogbml.studies.table import Tested
 from rotogbml.training.state import AVERAGED
 
-STUDY, STEPS = "mixes", 600
+STUDY, ELSEWHERE, STEPS = "mixes", "mixes-elsewhere", 600
 ALIKE, BY_CLASSES = ("plain", "rotogbml"), ("by-classes", "rotogbml-by-classes")
 """Plain and RotoGBML, each source drawn alike, and as often as it has classes."""
 
@@ -34,8 +34,22 @@ def differences(ledger: Ledger, steps: int, k_shot: int) -> dict[str, Difference
     return {name: bootstrap_episodes(gap) for name, gap in gaps.items()}
 
 
+def everywhere(here: Ledger, elsewhere: Ledger, steps: int, k_shot: int) -> Difference:
+    """Return by classes − alike, plain, over the targets of two studies and the seeds that both have; 0 … 1."""
+    tested = Tested(here.plan.k_shot[0], k_shot, AVERAGED)
+    seeds = min(len(here.plan.seeds), len(elsewhere.plan.seeds))
+    gaps = []  # of each target and seed, those of its episodes
+    for ledger in (here, elsewhere):
+        cells = trainings(ledger, steps)
+        for alike, drawn in zip(cells[ALIKE[0]], cells[BY_CLASSES[0]], strict=True):
+            pairs = list(zip(alike, drawn, strict=True))[:seeds]
+            gaps.append([tested.accuracy(theirs) - tested.accuracy(ours) for ours, theirs in pairs])
+    errors = [[gap.std(ddof=1) / np.sqrt(len(gap)) for gap in target] for target in gaps]
+    return bootstrap(np.array([[gap.mean() for gap in target] for target in gaps]), np.array(errors))
+
+
 def table(ledger: Ledger, steps: int) -> str:
-    """Return the Markdown table of a study, with all shots that it was tested with."""
+    """Return the Markdown table of a study, with all shots that it was tested with, and with the other targets."""
     shots = ledger.plan.test.shots(ledger.plan.k_shot[0])
     found = {k: differences(ledger, steps, k) for k in shots}
     titles = "difference, points", *(f"{k}-shot (95 % interval) | p" for k in shots)
@@ -43,6 +57,9 @@ def table(ledger: Ledger, steps: int) -> str:
     for name in found[shots[0]]:
         cells = [f"{points(found[k][name])} | {found[k][name].p:.2g}" for k in shots]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    both = [everywhere(ledger, ledger_of(ELSEWHERE), steps, k) for k in shots]
+    cells = [f"{points(d)} | {d.p:.2g}" for d in both]
+    lines.append("| by classes − alike, plain, all eight targets, two seeds | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
