@@ -46,7 +46,10 @@ PRESETS: dict[str, Choice] = {
         ByShift("single-source", "one-source-per-task"),
         "The paper: all tasks of a minibatch from one source, or each from another. But where all sources have an "
         "equal say, those of few classes are learned by heart.",
-        measured=("mixes/600: by-classes +1.47, rotogbml −0.23, rotogbml-by-classes +1.33",),
+        measured=(
+            "mixes/600: by-classes +1.47, rotogbml −0.23, rotogbml-by-classes +1.33",
+            "mixes-elsewhere/600: by-classes −0.11",
+        ),
     ),
     "episodes.augment": Choice(
         "closer-look",

@@ -63,14 +63,14 @@ def test_the_tables_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
 def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
     rows = {
         (stage, row.budget.amount, row.setting): row.difference
-        for stage in ("stage1", "stage2", "mixes")
+        for stage in ("stage1", "stage2", "mixes", "mixes-elsewhere")
         for row in study_rows(study_tables.ledger_of(stage))
         if (row.checkpoint, row.k_shot) == ("averaged", 1)
     }
     seen = 0
     for choice in PRESETS.values():
         for part in choice.measured:
-            stage, steps, said = re.fullmatch(r"(\w+)/(\d+): (.+)", part).groups()
+            stage, steps, said = re.fullmatch(r"([\w-]+)/(\d+): (.+)", part).groups()
             for one in said.split(", "):
                 setting, points = one.split(" ")
                 assert signed(100 * rows[stage, int(steps), setting].mean, 2) == points, (part, one)

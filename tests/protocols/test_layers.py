@@ -206,6 +206,7 @@ def test_the_configuration_keeps_protocol_and_values_and_makes_the_run_again(nin
         "validation": "mini",
         "evaluation": "lrp",
         "size": 224,
+        "groups": None,
     }
     assert tree["homogenizer"]["reweight"]["beta"] == 1.5
     assert tree["holdout"] == ["chestx", "cropdiseases", "cub", "eurosat", "isic"]

@@ -41,7 +41,8 @@ def test_metrics_hold_what_the_report_reads(build: Build, trained: Trained, tmp_
         *(("train", 2), ("train", 4), ("val", 4), ("train", 5), ("val", 5))
     ]
     train = metrics[0]
-    assert set(train) == {"kind", "step", "loss", "accuracy", "sources", "omega", "cosine", "pairs", "conflict"}
+    expected = {"kind", "step", "loss", "accuracy", "sources", "omega", "gamma", "cosine", "pairs", "conflict"}
+    assert set(train) == expected
     assert set(train["sources"]) == set(train["omega"]) == {"alpha", "beta", "gamma"}
     for each in train["sources"].values():
         assert set(each) == {"tasks", "loss", "accuracy", "norm", "weighted_norm", "omega"}

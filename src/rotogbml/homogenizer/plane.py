@@ -79,10 +79,10 @@ def _plane(e1: Tensor, t: Tensor) -> tuple[Tensor, Tensor, float] | None:
 
 
 def largest_angle(γ: Tensor) -> float:
-    """Return by how much γ [d, d] turns the direction that it turns most, radians in 0 … π, a few percent low at most.
+    """Return by how much γ [d, d] turns the direction that it turns most, radians in 0 … π; from below.
 
     γ's eigenvalues are e^{±iθ}, so that ‖γ − I‖₂ = 2 sin(θ/2) at the largest θ. The power method, from a given start,
-    finds the norm without a decomposition: O(m²).
+    finds the norm to a few percent without a decomposition, in O(m²); near a half turn that is a coarser angle.
     """
     M = γ.double() - torch.eye(len(γ), dtype=torch.float64)
     v = torch.randn(len(γ), dtype=torch.float64, generator=torch.Generator().manual_seed(0))
