@@ -136,6 +136,11 @@ def test_the_mix_is_set_against_the_same_learner_under_the_other_mix(
     found = mixing.differences(ledger_of(made, tmp_path / "mixed.jsonl", outcomes), 10, 1)
     means = [d.mean for d in found.values()]
     assert means == pytest.approx([0.04, 0.02, 0.03, -0.1, -0.12], abs=0.004)
+    ledger = ledger_of(made, tmp_path / "mixed.jsonl", outcomes)
+    twice = mixing.everywhere(ledger, ledger, 10, 1)  # the same targets again: the same mean, in a narrower interval
+    assert twice.mean == pytest.approx(means[0])
+    once = found["by classes − alike, plain"]
+    assert once.low <= twice.low < twice.mean < twice.high <= once.high
     assert all(d.low < d.mean < d.high for d in found.values())
 
 
