@@ -10,6 +10,7 @@ some places of every tensor.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.episodes import Episode, Examples, Labelled
-from rotogbml.methods import create_method, relevance, svm
+from rotogbml.methods import create_method, relevance, skd, svm
 from rotogbml.methods.compared import Task
 from rotogbml.methods.logistic import logistic
 from rotogbml.methods.ridge import dual
@@ -167,6 +168,20 @@ def optimum() -> float:
     return max(float(g.abs().max()) for g in torch.autograd.grad(value, [W, b]))
 
 
+def by_hand() -> float:
+    """Return the largest error of SKD's three losses, worked out on paper for two and four numbers."""
+    p, q = math.e / (1 + math.e), 1 / (1 + math.e)  # softmax of (1, 0), at T = 2
+    teacher, student = torch.tensor([[2.0, 0.0]]).double(), torch.tensor([[0.0, 2.0]]).double()
+    turned, upright = torch.tensor([[3.0, 4.0], [1.0, 1.0]]).double(), torch.tensor([[0.0, 0.0], [1.0, 0.0]]).double()
+    logits = torch.tensor([[0.0, 0.0, math.log(3), 0.0]]).double()
+    found = (
+        (skd.distillation_loss(student, teacher), 4 * (p - q)),  # T² Σ p log(p/q), log(p/q) = 1
+        (skd.consistency_loss(turned, upright), (5 + 1) / 2 / 3),
+        (skd.rotation_loss(logits, torch.tensor([2])), (math.log(4 / 3) + 3 * math.log(2)) / 4),
+    )
+    return max(abs(float(loss) - known) for loss, known in found)
+
+
 def conservation() -> float:
     """Return how far relevance at the pairs is from that at the scores, as a share of it, biases and ε aside."""
     method = made("relationnet-lrp")
@@ -203,6 +218,7 @@ CHECKS = (
     Check("metaoptnet", "ridge: its dual's optimality", twice),
     Check("metaoptnet", "svm: dual against projected gradient", machine),
     Check("skd-gen0", "logistic regression: derivative at its optimum", optimum),
+    Check("skd-gen1", "distillation, consistency and rotations against hand values", by_hand),
     Check("relationnet-lrp", "relevance in against relevance out", conservation),
     *(
         Check(name, "at test against relationnet", lambda name=name: plain_at_test(name))
