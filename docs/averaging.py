@@ -26,6 +26,14 @@ def trainings(ledger: Ledger, steps: int) -> dict[str, list[list[Outcome]]]:
     return found
 
 
+def accuracies(ledger: Ledger, steps: int, tested: Tested) -> dict[str, np.ndarray]:
+    """Return the accuracies of each setting of a budget, [targets, seeds, episodes], 0 … 1."""
+    return {
+        setting: np.array([[tested.accuracy(cell) for cell in row] for row in cells])
+        for setting, cells in trainings(ledger, steps).items()
+    }
+
+
 def states(ledger: Ledger) -> tuple[Tested, Tested]:
     """Return how the last state and the running mean are tested."""
     k_shot = ledger.plan.k_shot[0]
@@ -40,10 +48,8 @@ def points(difference: Difference) -> str:
 def differences(ledger: Ledger, steps: int) -> dict[str, tuple[int, Difference]]:
     """Return averaged − last of each setting and of their mean: trainings behind it, and the difference, 0 … 1."""
     last, averaged = states(ledger)
-    gaps = {
-        setting: np.array([[averaged.accuracy(cell) - last.accuracy(cell) for cell in row] for row in cells])
-        for setting, cells in trainings(ledger, steps).items()
-    }
+    before, after = (accuracies(ledger, steps, tested) for tested in (last, averaged))
+    gaps = {setting: after[setting] - before[setting] for setting in before}
     each = next(iter(gaps.values()))  # [targets, seeds, episodes]
     count = each.shape[0] * each.shape[1]
     found = {name: (count, bootstrap_episodes(gap)) for name, gap in gaps.items()}

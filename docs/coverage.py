@@ -8,12 +8,13 @@ the table says in how many the 95 % interval leaves zero out, and in how many p 
 from __future__ import annotations
 
 import numpy as np
-from docs.averaging import trainings
+from docs.averaging import accuracies
 from docs.study_tables import ledger_of
 
 from rotogbml.seeds import numpy_generator
 from rotogbml.studies.statistics import bootstrap
 from rotogbml.studies.table import Tested
+from rotogbml.training.state import AVERAGED
 
 STUDIES, DRAWS = 1000, 1000
 GRIDS = (2, 1), (2, 2), (4, 2), (4, 3)
@@ -23,14 +24,9 @@ GRIDS = (2, 1), (2, 2), (4, 2), (4, 3)
 def spread(k_shot: int = 1) -> tuple[float, float]:
     """Return of stage 2, in points: standard deviation of a difference to plain between seeds, and of its episodes."""
     ledger = ledger_of("stage2")
-    tested = Tested(1, k_shot, "averaged")
-    right = {
-        setting: np.array([[tested.accuracy(cell) for cell in row] for row in cells])
-        for setting, cells in trainings(ledger, 600).items()
-    }
-    gaps = np.array(
-        [right[name] - right["plain"] for name in right if name != "plain"]
-    )  # [settings, targets, seeds, eps]
+    right = accuracies(ledger, 600, Tested(1, k_shot, AVERAGED))
+    # [settings, targets, seeds, episodes]
+    gaps = np.array([right[name] - right["plain"] for name in right if name != "plain"])
     errors = gaps.std(3, ddof=1) / np.sqrt(gaps.shape[3])
     return 100 * float(np.sqrt(gaps.mean(3).var(2, ddof=1).mean())), 100 * float(np.sqrt((errors**2).mean()))
 
@@ -48,9 +44,8 @@ def false_alarms(targets: int, seeds: int, between: float, training: float, epis
     draw = numpy_generator(0, "coverage", targets, seeds, round(10 * between))
     outside = small = 0
     for _ in range(STUDIES):
-        d = between * draw.standard_normal((targets, 1)) + np.hypot(training, episodes) * draw.standard_normal(
-            (targets, seeds)
-        )
+        of_targets, of_cells = draw.standard_normal((targets, 1)), draw.standard_normal((targets, seeds))
+        d = between * of_targets + np.hypot(training, episodes) * of_cells
         found = bootstrap(d, np.full_like(d, episodes), DRAWS)
         outside += not found.low <= 0 <= found.high
         small += found.p < 0.005

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from docs.averaging import points, trainings
+from docs.averaging import accuracies, points
 from docs.study_tables import ledger_of
 
 from rotogbml.studies.ledger import Ledger
@@ -19,10 +19,7 @@ ALIKE, BY_CLASSES = ("plain", "rotogbml"), ("by-classes", "rotogbml-by-classes")
 def differences(ledger: Ledger, steps: int, k_shot: int) -> dict[str, Difference]:
     """Return what the mix does to each, and to their mean, and what RotoGBML does under each mix; 0 … 1."""
     tested = Tested(ledger.plan.k_shot[0], k_shot, AVERAGED)
-    right = {  # [targets, seeds, episodes]
-        setting: np.array([[tested.accuracy(cell) for cell in row] for row in cells])
-        for setting, cells in trainings(ledger, steps).items()
-    }
+    right = accuracies(ledger, steps, tested)
     plain, rotogbml = (right[drawn] - right[alike] for alike, drawn in zip(ALIKE, BY_CLASSES, strict=True))
     gaps = {
         "by classes − alike, plain": plain,
@@ -38,12 +35,10 @@ def everywhere(here: Ledger, elsewhere: Ledger, steps: int, k_shot: int) -> Diff
     """Return by classes − alike, plain, over the targets of two studies and the seeds that both have; 0 … 1."""
     tested = Tested(here.plan.k_shot[0], k_shot, AVERAGED)
     seeds = min(len(here.plan.seeds), len(elsewhere.plan.seeds))
-    gaps = []  # of each target and seed, those of its episodes
+    gaps = []  # [seeds, episodes] of each target
     for ledger in (here, elsewhere):
-        cells = trainings(ledger, steps)
-        for alike, drawn in zip(cells[ALIKE[0]], cells[BY_CLASSES[0]], strict=True):
-            pairs = list(zip(alike, drawn, strict=True))[:seeds]
-            gaps.append([tested.accuracy(theirs) - tested.accuracy(ours) for ours, theirs in pairs])
+        right = accuracies(ledger, steps, tested)
+        gaps += list((right[BY_CLASSES[0]] - right[ALIKE[0]])[:, :seeds])
     errors = [[gap.std(ddof=1) / np.sqrt(len(gap)) for gap in target] for target in gaps]
     return bootstrap(np.array([[gap.mean() for gap in target] for target in gaps]), np.array(errors))
 
