@@ -14,7 +14,7 @@ from rotogbml.comparison.roster import entry_of
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.evaluation.cells import NOTHING, Column, percent, signed_percent
 from rotogbml.studies.plan import Plan
-from rotogbml.studies.table import groups_in_words
+from rotogbml.studies.table import groups_ignored
 
 AVERAGE = "average"
 LAST_OF_ACCURACY = "p (Holm)"
@@ -162,7 +162,7 @@ def _heading(plan: Plan, rows: Sequence[CompareRow]) -> str:
         f"Accuracy in %, {first.n_way}-way {first.k_shot}-shot, {first.n_way * first.n_query} queries, "
         f"{first.episodes:,} test episodes a training, 95 % intervals over them; every method trained to "
         f"{plan.rungs[0].budget}, training seeds {seeds}, checkpoint {first.checkpoint}{protocol}"
-        f"{groups_in_words([row.study for row in rows])}."
+        f"{groups_ignored([row.study for row in rows])}."
     )
 
 

@@ -15,7 +15,7 @@ from rotogbml.evaluation.cells import NOTHING, percent
 from rotogbml.numbers import signed
 from rotogbml.studies.plan import Plan
 from rotogbml.studies.statistics import Difference
-from rotogbml.studies.table import StudyRow, groups_in_words
+from rotogbml.studies.table import StudyRow, groups_ignored
 
 Format = Literal["text", "markdown", "csv", "json"]
 
@@ -48,7 +48,7 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         head = (
             f"{first.budget}, {first.n_way}-way {_shots(first)}, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
-            f"{seeds}{protocol}{groups_in_words(members)}. Difference to {plan.against} in points, with its "
+            f"{seeds}{protocol}{groups_ignored(members)}. Difference to {plan.against} in points, with its "
             f"95 % interval by bootstrap over targets, seeds and episodes; {_of_p(members)}."
         )
         targets = [target for target in plan.targets if any(target in row.targets for row in members)]

@@ -176,7 +176,7 @@ def corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
     return [replace(row, holm=found.get(row.setting)) for row in rows]
 
 
-def groups_in_words(rows: Sequence[StudyRow]) -> str:
+def groups_ignored(rows: Sequence[StudyRow]) -> str:
     """Return where test tasks had a lesion, leaf or patient on both sides; empty where none had."""
     targets = dict.fromkeys(target for row in rows for target in row.ungrouped.split(", ") if target)
     return f", groups (lesions, leaves, patients) ignored in the tests of {', '.join(targets)}" if targets else ""
