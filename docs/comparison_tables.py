@@ -58,7 +58,8 @@ def which(names: list[str], outcomes: Path) -> str:
             lines += [_line(ledger, part.k_shot, choice) for choice in part.choices]
     note = (
         f"Not shown to be worse: p of {LEVEL} or more by Holm's correction over the rows of that case, with the "
-        "difference to the best in points. Quickest: to learn a new task, on one thread. Surest: least Brier score."
+        "difference to the best in points; of one seed a ranking and no more. Quickest: to learn a new task, on one "
+        "thread. Surest: least Brier score."
     )
     return "\n" + "\n".join(lines) + f"\n\n{note}\n\n"
 
@@ -71,7 +72,7 @@ def _line(ledger: Ledger, k_shot: int, choice: Choice) -> str:
     sure = None if surest is None or surest.brier is None else f"{surest.brier:.3f}"
     cells = [
         choice.situation,
-        f"{_where(ledger)}, {k_shot}-shot",
+        f"{_where(ledger)}, {k_shot}-shot, {'one seed' if choice.seeds == 1 else f'{choice.seeds} seeds'}",
         f"**{best.short}** {percent(best.study.mean, best.study.ci95)}",
         ", ".join([*alike, *([f"{more} more"] if more else [])]) or NOTHING,
         NOTHING if quickest is None or quick is None else f"{quickest.short}, {quick}",

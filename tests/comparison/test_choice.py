@@ -77,6 +77,19 @@ def test_the_quickest_and_the_surest_are_of_those_that_are_as_good(made: Made) -
         assert choice.surest.brier == min(row.brier or 0 for row in good)
 
 
+def test_one_seed_ranks_and_is_said_to_prove_nothing(made: Made) -> None:
+    several, one = (parts_of(made(methods=("protonet", "r2d2", "maml"), seeds=seeds)) for seeds in (2, 1))
+    assert {choice.seeds for choice in several[0].choices} == {2}
+    assert {choice.seeds for choice in one[0].choices} == {1}
+    for said in (in_words(choice) for choice in one[0].choices):
+        assert "by one seed, which ranks and proves nothing" in said
+        assert "worse" not in said
+    ledger = made(methods=("protonet", "r2d2", "maml"), seeds=1)
+    below = render(ledger.plan, one, "text")
+    assert "one seed knows nothing of what training again would change" in below
+    assert "Not shown to be worse" not in below
+
+
 def test_a_case_of_one_row_and_one_of_the_same_rows_are_not_said(made: Made) -> None:
     """Every row here judges queries by themselves, so that case would repeat the first."""
     found = choices(ledger := made(methods=("protonet", "protonet-single", "maml")), compare_rows(ledger, 1))

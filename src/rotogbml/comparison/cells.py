@@ -188,10 +188,7 @@ def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
             "0 is best, 2 worst. Both are means over trainings."
         )
     if part.choices:
-        lines.append(
-            f"Not shown to be worse: p of {LEVEL} or more by the same bootstrap, difference to the best row, corrected "
-            "over the rows of that case. The best is chosen by the episodes that it is measured on, which flatters it."
-        )
+        lines.append(_alike_in_words(min(choice.seeds for choice in part.choices)))
     if len({len(row.study.targets) for row in rows}) > 1:
         lines.append("average: only of rows that have every target of the table.")
     started = [setting for setting in plan.starts if setting in {row.name for row in rows}]
@@ -212,6 +209,14 @@ def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
     elif plan.protocol:
         lines.append("No published number of these rows, targets and shots is known.")
     return [*lines, *notes.lines()]
+
+
+def _alike_in_words(seeds: int) -> str:
+    by = f"p of {LEVEL} or more by the same bootstrap, difference to the best row, corrected over the rows of that case"
+    flatters = "The best is chosen by the episodes that it is measured on, which flatters it."
+    if seeds > 1:
+        return f"Not shown to be worse: {by}. {flatters}"
+    return f"Near it: {by}; but one seed knows nothing of what training again would change. {flatters}"
 
 
 def _budget_in_words(plan: Plan, rows: Sequence[CompareRow]) -> str:

@@ -43,6 +43,8 @@ class Choice:
     """Of these and the best: the one that learns a new task first."""
     surest: CompareRow | None
     """Of these and the best: the one with the least Brier score."""
+    seeds: int
+    """Training seeds that every row has: one ranks and proves nothing (docs/study.md)."""
 
 
 SITUATIONS: tuple[tuple[str, Callable[[CompareRow], bool]], ...] = (
@@ -86,6 +88,7 @@ def _choice(ledger: Ledger, situation: str, able: Sequence[CompareRow]) -> Choic
         alike=[(row, behind[row.name]) for row in alike],
         quickest=min(timed, key=lambda row: row.adapt_seconds or 0.0, default=None),
         surest=min(scored, key=lambda row: row.brier or 0.0, default=None),
+        seeds=min(len(row.study.seeds) for row in able),
     )
 
 
@@ -103,13 +106,16 @@ def in_words(choice: Choice, most: int = 5) -> str:
         most: how many of those that are as good are named.
     """
     best = choice.best
-    said = [f"With {choice.situation}: {best.short}, {percent(best.study.mean, best.study.ci95)} %."]
+    several = choice.seeds > 1
+    by_one = "" if several else " (by one seed, which ranks and proves nothing)"
+    said = [f"With {choice.situation}{by_one}: {best.short}, {percent(best.study.mean, best.study.ci95)} %."]
     if choice.alike:
         named = [f"{row.short}{points(difference)}" for row, difference in choice.alike[:most]]
         rest = len(choice.alike) - len(named)
-        said.append(f"Not shown to be worse: {', '.join(named)}{f' and {rest} more' if rest else ''}.")
+        near = "Not shown to be worse" if several else "Near it"
+        said.append(f"{near}: {', '.join(named)}{f' and {rest} more' if rest else ''}.")
     else:
-        said.append("All others are worse.")
+        said.append("All others are worse." if several else "All others are behind by more than episodes explain.")
     quickest, surest = choice.quickest, choice.surest
     if quickest is not None and quickest.adapt_seconds is not None:
         said.append(

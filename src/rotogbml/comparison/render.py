@@ -114,6 +114,7 @@ def _chosen(choice: Choice) -> dict[str, Any]:
     told = {"quickest": choice.quickest, "surest": choice.surest}
     return {
         "situation": choice.situation,
+        "seeds": choice.seeds,
         "best": choice.best.name,
         "alike": [row.name for row, _ in choice.alike],
         **{name: None if row is None else row.name for name, row in told.items()},
