@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rotogbml import method_presets
 from rotogbml.learner_presets import OPTIONS, OWN, Option
-from rotogbml.presets import PRESETS, ByShift
+from rotogbml.presets import PRESETS, SWITCHES, ByShift
 
 
 def shown(value: object) -> str:
@@ -24,7 +24,7 @@ def table() -> str:
     lines = ["| field | default | paper | reason | measured: points above plain |", "|---|---|---|---|---|"]
     lines += [
         f"| `{name}` | {shown(c.default)} | {shown(c.paper)} | {c.reason} | {'; '.join(c.measured) or '–'} |"
-        for name, c in PRESETS.items()
+        for name, c in (SWITCHES | PRESETS).items()
     ]
     return "\n".join(lines)
 

@@ -161,8 +161,7 @@ class RotateConfig:
     align: Literal["rotated", "shared"] | None = None
     """Make gradients agree in the rotated space (the paper) or where they reach the encoder (RotoGrad)."""
     lr: float | None = None
-    """eta_gamma: with update=plane the largest turn of one step, radians; with gradient Adam's rate, some hundred times
-    as far."""
+    """eta_gamma: of plane the largest turn of one step, radians; of gradient Adam's rate, some hundred times as far."""
     decay: float | None = None
     """gamma's step is multiplied by this after every step: the leader slows down."""
     slots: Slots | None = None
@@ -282,18 +281,18 @@ class RunConfig:
     """Everything that decides a run: the tree in its ``config.yaml``."""
 
     sources: list[str]
-    holdout: list[str]
-    steps: int | None
-    minutes: float | None
-    seed: int
-    preset: Literal["default", "paper"]
-    shift: Literal["weak", "strong"]
-    episodes: EpisodeConfig
-    encoder: EncoderConfig
-    learner: LearnerConfig
-    homogenizer: HomogenizerConfig | None
-    isi: IsiConfig | None
-    outer: OuterConfig
+    holdout: list[str] = field(default_factory=list)
+    steps: int | None = None
+    minutes: float | None = None
+    seed: int = 0
+    preset: Literal["default", "paper"] = "default"
+    shift: Literal["weak", "strong"] = "strong"
+    episodes: EpisodeConfig = field(default_factory=EpisodeConfig)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    learner: LearnerConfig = field(default_factory=LearnerConfig)
+    homogenizer: HomogenizerConfig | None = field(default_factory=HomogenizerConfig)
+    isi: IsiConfig | None = field(default_factory=IsiConfig)
+    outer: OuterConfig = field(default_factory=OuterConfig)
     head: Literal["linear", "linear-tied", "zero", "prototype", "cosine"] | None = None
     drop_overlap: bool = False
     protocol: str | None = None
@@ -307,23 +306,3 @@ class RunConfig:
     validate_on: list[str] | None = None
     """Sources whose validation classes choose the checkpoint; the training sources where None."""
     method: MethodConfig = field(default_factory=MethodConfig)
-
-    @classmethod
-    def blank(cls, sources: list[str], **changes: Any) -> RunConfig:
-        """Return a configuration in which nothing is chosen but the sources and what is given."""
-        nothing = cls(
-            sources=sources,
-            holdout=[],
-            steps=None,
-            minutes=None,
-            seed=0,
-            preset="default",
-            shift="strong",
-            episodes=EpisodeConfig(),
-            encoder=EncoderConfig(),
-            learner=LearnerConfig(),
-            homogenizer=HomogenizerConfig(),
-            isi=IsiConfig(),
-            outer=OuterConfig(),
-        )
-        return replace(nothing, **changes)

@@ -25,7 +25,7 @@ from rotogbml.config import (
 )
 from rotogbml.errors import UsageError
 from rotogbml.learner_presets import OPTIONS
-from rotogbml.presets import PRESETS, ByShift, Preset, Shift
+from rotogbml.presets import PRESETS, SWITCHES, ByShift, Preset, Shift
 from rotogbml.training.run import RunFolder
 from rotogbml.training.verb import resolve
 
@@ -41,7 +41,7 @@ UNSET = {
 
 
 def config(**changes: Any) -> RunConfig:
-    return RunConfig.blank(**({"sources": ["pack"]} | changes))
+    return RunConfig(**({"sources": ["pack"]} | changes))
 
 
 def fields(part: Any, group: str) -> Iterator[tuple[str, Any]]:
@@ -77,6 +77,19 @@ def test_every_choice_has_a_reason_and_names_a_field() -> None:
     for name, choice in PRESETS.items():
         assert name in known
         assert choice.reason.endswith(".")
+
+
+@pytest.mark.parametrize(("preset", "shift"), BOTH)
+def test_what_is_switched_on_under_either_preset_is_as_the_table_says(preset: Preset, shift: Shift) -> None:
+    resolved = resolve(config(preset=preset, shift=shift))
+    on = {"homogenizer": resolved.homogenizer is not None, "isi": resolved.isi is not None}
+    for name, choice in SWITCHES.items():
+        assert choice.default == choice.paper
+        assert choice.reason.endswith(".")
+        if name in on:
+            assert (choice.default == "on") == on.pop(name)
+    assert not on
+    assert resolved.homogenizer.combine is SWITCHES["homogenizer.combine"].default
 
 
 def test_the_shift_sets_mix_beta_and_slots_and_nothing_else() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from rotogbml import cli
+from rotogbml.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +37,20 @@ PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 PAGES += [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 # The log says what was typed then, and abridges.
 COMMANDS = sorted({command for page in PAGES if page != "docs/log.md" for command in commands(page)})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_within_a_sentence_name_their_options(page: str) -> None:
+    """They abridge (``…``, words for values), but no word of theirs belongs to no option."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.M | re.S)
+    for command in re.findall(r"`rotogbml ([^`]+)`", text):
+        name, rest = cli._verb(shlex.split(command.replace("\n", " "), comments=True))
+        said = ""
+        try:
+            cli.read(name, rest)
+        except UsageError as error:  # a value that is a word for one
+            said = str(error)
+        assert not re.search("unknown option|belongs to no option", said), (page, command)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

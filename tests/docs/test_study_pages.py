@@ -13,7 +13,7 @@ import pytest
 
 from docs import agreement_table, averaging, coverage, judged, mixing, shape_table, study_figures, study_tables
 from rotogbml.numbers import signed
-from rotogbml.presets import PRESETS
+from rotogbml.presets import PRESETS, SWITCHES
 from rotogbml.studies import plan as plans
 from rotogbml.studies.cell import packed
 from rotogbml.studies.ledger import Ledger
@@ -63,19 +63,19 @@ def test_the_tables_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
 def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
     rows = {
         (stage, row.budget.amount, row.setting): row.difference
-        for stage in ("stage1", "stage2", "mixes", "mixes-elsewhere")
+        for stage in ("stage1", "stage2", "mixes", "mixes-elsewhere", "turning", "instead")
         for row in study_rows(study_tables.ledger_of(stage))
         if (row.checkpoint, row.k_shot) == ("averaged", 1)
     }
     seen = 0
-    for choice in PRESETS.values():
+    for choice in (SWITCHES | PRESETS).values():
         for part in choice.measured:
             stage, steps, said = re.fullmatch(r"([\w-]+)/(\d+): (.+)", part).groups()
             for one in said.split(", "):
                 setting, points = one.split(" ")
                 assert signed(100 * rows[stage, int(steps), setting].mean, 2) == points, (part, one)
                 seen += 1
-    assert seen > 10
+    assert seen > 30
 
 
 def test_the_table_of_the_running_mean_is_that_of_its_outcomes() -> None:

@@ -23,7 +23,7 @@ from rotogbml.homogenizer.rivals.rival import SPELT
 SOURCES = ("greek", "lao", "latin", "nko", "tifinagh")
 SOLVERS = {"cagrad": ("cvxpy", "clarabel"), "nash-mtl": ("cvxpy", "ecos")}
 SOLVERS |= dict.fromkeys(("upgrad", "dualproj"), ("qpsolvers", "quadprog"))
-INSTALL = {"cagrad": "cagrad", "nash-mtl": "nash_mtl", "upgrad": "quadprog_projector", "dualproj": "quadprog_projector"}
+INSTALL = {"cagrad": "cagrad", "nash-mtl": "nash-mtl", "upgrad": "quadprog-projector", "dualproj": "quadprog-projector"}
 RIVALS = [name for name in NAMES if name != "mean"]
 OWN_SCALE = ("sum", "clip", "nash-mtl", "unit")
 

@@ -29,7 +29,7 @@ def configure() -> Callable[..., RunConfig]:
 
     def make(name: str, **changes: Any) -> RunConfig:
         method = MethodConfig(name, **changes.pop("method", {}))
-        config = RunConfig.blank(
+        config = RunConfig(
             ["nowhere"],
             steps=2,
             episodes=EpisodeConfig(n_way=N_WAY, n_query=3, tasks_per_batch=2),

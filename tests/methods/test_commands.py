@@ -265,6 +265,10 @@ def test_omega_and_isi_go_with_a_method_when_asked(train: Callable[..., Path]) -
         (["--method", "protonet", "--method.loss", "mse"], "--method.loss mse does not go with protonet"),
         (["--method", "baseline", "--homogenizer.reweight.beta", "1"], "omega weighs tasks, and baseline has none"),
         (["--method", "protonet", "--homogenizer.rotate.lr", "1"], "gamma turns the features of a learner's tasks"),
+        (
+            ["--method", "protonet", "--isi.side", "support"],
+            "isi.side is support, and protonet sees support and queries",
+        ),
         (["--method", "protonet", "--method.hard_tasks", "5"], "--method.hard_tasks 5 does not go with protonet"),
         (["--method", "protonet", "--method.hard_tasks", "0"], "leave it out, or take --method mtl"),
         (["--method", "mtl", "--method.start", "w.pt", "--method.hard_tasks", "1"], "method.hard_tasks is 1: give 0"),

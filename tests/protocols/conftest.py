@@ -37,6 +37,6 @@ def given() -> Callable[..., RunConfig]:
     """Return a function that makes a configuration in which the user chose nothing but what it is given."""
 
     def make(sources: Path | str, **changes: Any) -> RunConfig:
-        return RunConfig.blank([str(sources)], **changes)
+        return RunConfig([str(sources)], **changes)
 
     return make

@@ -238,7 +238,8 @@ def test_who_wins_and_how_far_apart_tasks_are(run_folder: Path) -> None:
     rooms = {f"{room}_{what}": 0.5 for room in ("encoder", "features") for what in ("cosine", "before", "after")}
     for line in lines:
         if line["kind"] == "train":
-            sources = {"greek": {"share": 0.75}, "latin": {"share": -0.25}}
+            lengths = {"head_norm": 4.5, "head_weighted": 6.75}
+            sources = {"greek": {"share": 0.75} | lengths, "latin": {"share": -0.25}}
             line["conflict"] = {"sources": sources, "pairs": [["greek", "latin", rooms | {"encoder_before": 1.25}]]}
     (run_folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     gradients = Page(report([str(run_folder)])).section("gradients")
@@ -249,6 +250,9 @@ def test_who_wins_and_how_far_apart_tasks_are(run_folder: Path) -> None:
     assert "head φ" not in gradients  # a run whose head learns nothing has no such line
     assert '<th scope="row">greek and latin</th>' in gradients
     assert gradients.count("1.250") == 2  # of all pairs, and of this one
+    assert "head ω‖g‖" in gradients
+    assert "features ω‖g‖" not in gradients
+    assert '<td class="number">4.500</td><td class="number">6.750</td></tr>' in gradients
 
 
 def test_a_rival_in_omegas_place_is_said(run_folder: Path) -> None:

@@ -32,7 +32,7 @@ def configure(pack: Path) -> Callable[..., RunConfig]:
 
     def make(**changes: Any) -> RunConfig:
         mix = None if changes.get("shift") == "weak" else "one-source-per-task"
-        config = RunConfig.blank(
+        config = RunConfig(
             [str(pack)],
             holdout=["hidden"],
             steps=4,

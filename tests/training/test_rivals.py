@@ -130,11 +130,13 @@ def test_learners_hand_over_classes(build: Callable[..., Any], learner: str, com
         assert all(p.isfinite().all() for p in psi.tensors())
 
 
-def test_isi_on_one_side_leaves_the_other_as_it_is(build: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("learner", ["maml", "reptile"])
+def test_isi_on_one_side_leaves_the_other_as_it_is(build: Callable[..., Any], learner: str) -> None:
     """Each side changes the step, and neither alone is both."""
 
     def step(isi: IsiConfig | None) -> torch.Tensor:
-        parts = build(isi=isi, homogenizer=None)
+        # Three minibatches of Reptile: the last plays the query.
+        parts = build(isi=isi, homogenizer=None, learner=LearnerConfig(name=learner, inner_lr=0.2, inner_steps=3))
         psi = parts.learner.network.psi()
         meta_step(parts, psi, torch.optim.SGD(psi.tensors(), lr=0.1), parts.sampler.batch(0), 0)
         return torch.cat([p.detach().flatten() for p in psi.tensors()])
@@ -153,8 +155,20 @@ def test_lengths_under_weights_below_zero_are_lengths(tmp_path: Path) -> None:
     line = recorder.line(1, {}, {})
     assert (line["sources"]["a"]["weighted_norm"], line["sources"]["a"]["omega"]) == (3.0, -3.0)
     assert line["conflict"]["sources"] == {
-        "a": {"encoder_norm": 1.0, "features_norm": 1.0, "share": 0.69231},
-        "b": {"encoder_norm": 1.0, "features_norm": 1.0, "share": 0.30769},
+        "a": {
+            "encoder_norm": 1.0,
+            "encoder_weighted": 3.0,
+            "features_norm": 1.0,
+            "features_weighted": 3.0,
+            "share": 0.69231,
+        },
+        "b": {
+            "encoder_norm": 1.0,
+            "encoder_weighted": 2.0,
+            "features_norm": 1.0,
+            "features_weighted": 2.0,
+            "share": 0.30769,
+        },
     }
     assert line["conflict"]["pairs"][0][2]["encoder_after"] == pytest.approx(13**0.5, abs=1e-3)
 

@@ -65,7 +65,11 @@ def test_metrics_hold_what_the_report_reads(build: Build, trained: Trained, tmp_
         steps, rel=1e-4
     )
     for name, each in conflict["sources"].items():
-        assert set(each) == {"share", "encoder_norm", "head_norm", "features_norm"}
+        rooms = ("encoder", "head", "features")
+        assert set(each) == {"share", *(f"{room}_{what}" for room in rooms for what in ("norm", "weighted"))}
+        for room in rooms:  # means over two steps, in which ω moves by up to its rate
+            weighted = train["sources"][name]["omega"] * each[f"{room}_norm"]
+            assert each[f"{room}_weighted"] == pytest.approx(weighted, rel=2e-2)
         assert each["encoder_norm"] == pytest.approx(train["sources"][name]["norm"], rel=1e-4)
     assert [pair[:2] for pair in conflict["pairs"]] == [pair[:2] for pair in train["pairs"]]
     for (*_, near), (*_, compared) in zip(conflict["pairs"], train["pairs"], strict=True):

@@ -168,7 +168,7 @@ def status(out: str | None = None) -> None:
         if lacks:
             for_others = ", for others to begin with" if setting in plan.hidden else ""
             print(f"  {setting} ({entry_of(setting).label}{for_others}): {each - lacks} of {each}")
-    print(f"processor time so far: {clock(ledger.seconds)}; left, for one core: {clock(_ahead(ledger, left))}")
+    print(f"time so far, a core each: {clock(ledger.seconds)}; left, for one core: {clock(_ahead(ledger, left))}")
 
 
 def table(out: str | None = None, format: Format = "text") -> None:

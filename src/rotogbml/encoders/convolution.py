@@ -26,7 +26,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,6 @@ from torch import Tensor, nn
 from rotogbml.encoders.norm import HoldsNorms
 from rotogbml.errors import UsageError, did_you_mean
 
-Precision = Literal["32", "bf16-mixed"]
 PRECISIONS = ("32", "bf16-mixed")
 
 log = logging.getLogger(__name__)

@@ -267,6 +267,6 @@ def check_head(config: RunConfig, run: str, n_way: int) -> None:
         free = ", ".join(name for name in sorted(HEADS) if HEADS[name].any_way)
         raise UsageError(
             f"{run} was trained {config.episodes.n_way}-way and its {head} head has one row for each of those classes: "
-            f"it cannot be tested {n_way}-way. Leave --n_way out, train with --episodes.n_way {n_way}, or with a "
-            f"--head that serves any n_way ({free})"
+            f"it cannot be tested {n_way}-way. Train with --episodes.n_way {n_way}, or with a --head that serves any "
+            f"n_way ({free}); or test {config.episodes.n_way}-way (without --n_way)"
         )

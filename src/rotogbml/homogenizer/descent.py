@@ -22,8 +22,9 @@ def targets(ω: Tensor, G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E74
 _EQUAL = 1e-9
 """Relative distance from the target that counts as none, so that rounding never moves a balanced ω."""
 
-_LEAST = 0.01
-"""A literal step may end below 0: no weight leaves it below this share of the mean weight."""
+FLOOR = 0.01
+"""A literal step may end below 0: no weight is set below this share of the minibatch's mean one. Kept slots are scaled
+to their own sum after that, so that one may end below this share of theirs."""
 
 
 def subgradient(ω: Tensor, G: Tensor, I: Tensor, β: float) -> Tensor:  # noqa: E741
@@ -119,7 +120,7 @@ class AdamDescent:
 
 
 def _positive(ω: Tensor, change: Tensor) -> Tensor:
-    return (ω - change).clamp_min(_LEAST * float(ω.mean()))
+    return (ω - change).clamp_min(FLOOR * float(ω.mean()))
 
 
 def create_descent(optimizer: str, β: float, lr: float, slots: int) -> Descent:

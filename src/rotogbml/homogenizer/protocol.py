@@ -37,7 +37,10 @@ class Homogenizer(Protocol):
         ...
 
     def fresh_rotations(self, feature_gradients: Tensor) -> list[Tensor] | None:
-        """Return γ_i from the feature gradients ∇_z L_i at γ = I, [N, m]; None unless ``needs_features_first``."""
+        """Return γ_i from the directions u_i at γ = I, [N, m] or [N, n_way, m]; None unless ``needs_features_first``.
+
+        They are feature gradients ∇_z L_i, or features (``directions.py``).
+        """
         ...
 
     def weights(self, stats: TaskStatistics) -> Tensor:

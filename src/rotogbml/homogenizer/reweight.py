@@ -26,14 +26,11 @@ from torch import Tensor
 
 from rotogbml.config import ReweightConfig
 from rotogbml.errors import UsageError
-from rotogbml.homogenizer.descent import AdamDescent, Descent, create_descent
+from rotogbml.homogenizer.descent import FLOOR, AdamDescent, Descent, create_descent
 from rotogbml.homogenizer.resolved import resolved
 from rotogbml.homogenizer.slots import Slots, average_by_slot
 from rotogbml.homogenizer.smoothing import Smoothing
 from rotogbml.homogenizer.statistics import TaskStatistics
-
-FLOOR = 0.01
-"""No weight is set below this share of the mean weight (it is renormalised after that)."""
 
 _LEAST_LOSS = 1e-3
 """Least relative loss, as a share of the mean one: keeps I^β finite where β < 0 and a task is solved."""

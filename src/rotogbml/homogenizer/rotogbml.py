@@ -135,7 +135,7 @@ class RotoGBML:
         return None if self.rotate is None else self.rotate.rotations(sources)
 
     def fresh_rotations(self, feature_gradients: Tensor) -> list[Tensor] | None:
-        """Return γ_i from ∇_z L_i at γ = I, [N, m], or None where γ is off or kept."""
+        """Return γ_i from u_i at γ = I, [N, m] or [N, n_way, m], or None where γ is off or kept."""
         if self.rotate is None or not self.needs_features_first:
             return None
         return self.rotate.fresh(feature_gradients)

@@ -52,7 +52,7 @@ class Displacement:
         *before, last = self.inner.batches(whole, steps)
         for t, batch in enumerate(before):
             state = self.inner.step(whole, state, batch, t, update)
-        z = whole.on(last).bare_support_features(state.theta, steps - 1)
+        z = whole.on(last).bare_support_features(state.theta, steps - 1, plays="query")
         at = state
 
         def pull_back(gradients: Sequence[Tensor]) -> Gradients:

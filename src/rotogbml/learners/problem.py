@@ -88,9 +88,9 @@ class Problem:
         z = self.bare_support_features(theta, t)
         return z if self.rotate is None or self.turn_head else self.rotate(z)
 
-    def bare_support_features(self, theta: Params, t: int) -> Tensor:
-        """Return f_θ of the support, unrotated: [s, m]."""
-        return self.network.features(theta, self.support.x, self._masks("support", t), NormPass(step=t, seen=self.seen))
+    def bare_support_features(self, theta: Params, t: int, plays: str = "support") -> Tensor:
+        """Return f_θ of the support, unrotated: [s, m]; ISI masks it as the side that it ``plays``."""
+        return self.network.features(theta, self.support.x, self._masks(plays, t), NormPass(step=t, seen=self.seen))
 
     def head_loss(self, phi: Params, z: Tensor) -> Tensor:
         """Return the support loss of a head on features z [s, m]."""

@@ -20,6 +20,9 @@ COSINES = {
     "encoder": "Encoder",
 }
 
+BESIDE_ENCODER = ("head", "features")
+"""Rooms whose lengths stand beside the encoder's in the table of sources."""
+
 
 @dataclass(frozen=True)
 class SourceLine:
@@ -32,6 +35,8 @@ class SourceLine:
     norm: float | None
     omega: float | None
     weighted_norm: float | None
+    rooms: dict[str, tuple[float | None, float | None]]
+    """Of head and features: ‖g‖ and ω‖g‖, means over the whole run; empty where a run did not log them."""
 
 
 @dataclass(frozen=True)
@@ -201,13 +206,10 @@ def pairs(record: RunRecord) -> list[Pair]:
 
 
 def _rooms(pairs: Sequence[Mapping[str, float]]) -> list[Room]:
-    def mean(key: str) -> float | None:
-        known = [pair[key] for pair in pairs if pair.get(key) is not None and math.isfinite(pair[key])]
-        return float(np.mean(known)) if known else None
-
     names = {"encoder": "encoder θ", "head": "head φ", "features": "features ẑ"}
     found = [
-        Room(said, *(mean(f"{room}_{what}") for what in ("cosine", "before", "after"))) for room, said in names.items()
+        Room(said, *(_mean(pairs, f"{room}_{what}") for what in ("cosine", "before", "after")))
+        for room, said in names.items()
     ]
     return [room for room in found if room.before is not None]
 
@@ -232,9 +234,24 @@ def per_source(record: RunRecord) -> list[SourceLine]:
                 source=name,
                 tasks=sum(int(one.get("tasks") or 0) for one in logged),
                 **{key: last.get(key) for key in ("loss", "accuracy", "norm", "omega", "weighted_norm")},
+                rooms=_rooms_of(record, name),
             )
         )
     return found
+
+
+def _rooms_of(record: RunRecord, source: str) -> dict[str, tuple[float | None, float | None]]:
+    logged = [look(line, "conflict.sources") for line in record.train]
+    of_source = [sources[source] for sources in logged if isinstance(sources, dict) and source in sources]
+    lengths = {
+        room: (_mean(of_source, f"{room}_norm"), _mean(of_source, f"{room}_weighted")) for room in BESIDE_ENCODER
+    }
+    return {room: pair for room, pair in lengths.items() if pair[0] is not None}
+
+
+def _mean(logged: Sequence[Mapping[str, float]], key: str) -> float | None:
+    known = [one[key] for one in logged if one.get(key) is not None and math.isfinite(one[key])]
+    return float(np.mean(known)) if known else None
 
 
 def _by_source(record: RunRecord, key: str) -> dict[str, tuple[list[float], list[float]]]:

@@ -131,7 +131,8 @@ def status(plan: str, out: str | None = None) -> None:
         left = len(ledger.lacks(cells, rung.budget))
         print(f"  {rung.budget}: {len(cells) - left} of {len(cells)} cells done ({len(settings)} settings)")
     print(
-        f"processor time of the cells: {clock(ledger.seconds)}; left at this pace, for one core: {clock(_left(ledger))}"
+        f"time of the cells, a core each: {clock(ledger.seconds)}; left at this pace, for one core: "
+        f"{clock(_left(ledger))}"
     )
 
 

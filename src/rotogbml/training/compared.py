@@ -105,7 +105,14 @@ def _homogenizer(c: RunConfig) -> HomogenizerConfig | None:
 
 
 def _isi(c: RunConfig) -> IsiConfig | None:
-    return None if c.isi == IsiConfig() or not trains(c) else c.isi
+    if c.isi is None or c.isi == IsiConfig() or not trains(c):
+        return None
+    if c.isi.side not in (None, "both"):
+        raise UsageError(
+            f"isi.side is {c.isi.side}, and {c.method.name} sees support and queries in one pass, or images without "
+            "either: leave it out"
+        )
+    return c.isi
 
 
 def compared_name(config: RunConfig) -> str:

@@ -1,9 +1,10 @@
 """Who pulls where, averaged over an interval of training: the entry ``conflict`` of a line of metrics.
 
-    {"sources": {SOURCE: {"share": …, "encoder_norm": …, "head_norm": …, "features_norm": …}},
+    {"sources": {SOURCE: {"share": …, "encoder_norm": …, "encoder_weighted": …, "head_…", "features_…"}},
      "pairs": [[A, B, {"encoder_cosine": …, "encoder_before": …, "encoder_after": …, "head_…", "features_…"}]]}
 
 ``share``: of the source in the direction of the encoder's step (``conflict.shares``), a mean over its tasks.
+``norm`` and ``weighted``: ‖g_i‖ and |ω_i| ‖g_i‖.
 ``before`` and ``after``: d_ij (eq. 11) without and with ω; of features also without and with γ. What reaches encoder
 and head has been through γ already: without it they would have to be computed a second time.
 """
@@ -39,7 +40,10 @@ def tally(sums: Sums, sources: Sequence[str], omega: Sequence[float], *rooms: Ro
         if gradients is None:
             continue
         found = conflict(gradients, weights, before)
-        per_task = {f"{room}_norm": found.norms.tolist()}
+        per_task = {
+            f"{room}_norm": found.norms.tolist(),
+            f"{room}_weighted": (weights.abs() * found.norms.cpu()).tolist(),
+        }
         if room == "encoder":
             per_task["share"] = found.shares.tolist()
         for name, values in per_task.items():

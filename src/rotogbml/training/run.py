@@ -62,7 +62,7 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """``last.pt``, ``previous.pt``, ``best.pt``."""
+        """``last.pt``, ``previous.pt``, ``best.pt``; ``averaged.pt`` where validation judged the running mean."""
         return self.path / "checkpoints"
 
     def kept(self, step: int) -> Path:
@@ -71,7 +71,7 @@ class RunFolder:
 
     @property
     def evaluation(self) -> Path:
-        """``results.json``, ``episodes.npz``, ``examples.npz``."""
+        """``results.json``, ``timing.json``, ``episodes.npz``, ``calibration.npz``, ``examples.npz``."""
         return self.path / "evaluation"
 
     def read_config(self) -> RunConfig:
@@ -256,6 +256,8 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def config_from(tree: dict[str, Any]) -> RunConfig:
     """Return the configuration of a ``config.yaml`` tree, as ``asdict`` wrote it."""
     tree = dict(tree)
+    for name in ("sources", "holdout", "steps", "minutes", "seed", "preset", "shift"):
+        tree[name]  # a file without it is damaged: what it said cannot be guessed
     episodes = dict(tree["episodes"])
     if isinstance(episodes["k_shot"], list | tuple):
         episodes["k_shot"] = tuple(episodes["k_shot"])

@@ -136,7 +136,9 @@ def made(name: str, make: Callable[[Any], Any]) -> Any:
     try:
         return make(torchjd("aggregation", name))
     except ImportError as error:
-        raise UsageError(f"homogenizer.combine={name}: {error}") from error
+        # torchjd spells its extras with underscores, which pip before 24 does not find.
+        said = str(error).replace("[nash_mtl]", "[nash-mtl]").replace("[quadprog_projector]", "[quadprog-projector]")
+        raise UsageError(f"homogenizer.combine={name}: {said}") from error
 
 
 def usable(minibatch: Minibatch, scaled: bool) -> Tensor:

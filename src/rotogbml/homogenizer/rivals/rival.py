@@ -86,10 +86,6 @@ class Rival:
             means[0] = self.method.combine(gradients[0][order], self._seed(stats))
         return means
 
-    def values(self) -> dict[str, float]:
-        """Return nothing: its weights are of the minibatch."""
-        return {}
-
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
         return {"name": self.name, "slots": list(self.slots.names), "memory": self.method.state_dict()}
