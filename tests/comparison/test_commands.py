@@ -71,6 +71,44 @@ def test_one_command_trains_all_and_writes_the_table(whole: tuple[list[str], Pat
 
 
 @pytest.mark.usefixtures("inline")
+def test_targets_that_train_alike_are_tested_on_one_training(
+    stand_ins: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of bscd-fsl, whatever is tested; and what one target alone says is what it says beside others."""
+    said = ["compare", "--protocol", "bscd-fsl", "--suite", "core", "--sources", str(stand_ins), "--steps", "2", *tiny]
+    said += ["--methods", "protonet,finetune,maml", "--ours", "maml"]
+    four, alone = tmp_path / "four", tmp_path / "alone"
+    assert main([*said, "--targets", "isic,eurosat,cropdisease", "--out", str(four)]) == 0
+    assert "3 rows, 1 runs that others begin with, 3 targets" in (first := capsys.readouterr().out)
+    assert "4 trainings with 12 tests to do" in first
+    runs = {str(path.parent.relative_to(four / "cells/all")) for path in four.glob("cells/all/*/*/run*/config.yaml")}
+    assert runs == {
+        *(f"{name}/isic-1shot-seed0/run" for name in ("protonet", "maml", "baseline")),
+        "finetune/isic-1shot-seed0/run-2-steps",
+    }
+    assert main([*said, "--targets", "eurosat", "--out", str(alone)]) == 0
+    told = {
+        folder: {(o["setting"], o["target"]): o for o in map(json.loads, (folder / FILE).read_text().splitlines())}
+        for folder in (four, alone)
+    }
+    assert len(told[four]) == 12
+    for setting in ("protonet", "finetune", "maml", "baseline"):
+        here, there = (told[folder][setting, "eurosat"] for folder in (four, alone))
+        assert {name: here[name] for name in ("correct", "plan", "protocol", "split", "sources")} == {
+            name: there[name] for name in ("correct", "plan", "protocol", "split", "sources")
+        }
+        assert "target eurosat" in here["protocol"]
+        assert "tested on" not in here["protocol"]
+        assert len({told[four][setting, target]["correct"]["best"] for target in ("isic", "eurosat")}) == 2
+    # Another target later: what is trained is tested, and trained no more.
+    courses = {path: path.read_text() for path in four.glob("cells/all/*/*/run*/timing.jsonl")}
+    assert len(courses) == 3
+    assert main([*said, "--targets", "isic,eurosat,cropdisease,chestx", "--out", str(four)]) == 0
+    assert courses == {path: path.read_text() for path in four.glob("cells/all/*/*/run*/timing.jsonl")}
+    assert len((four / FILE).read_text().splitlines()) == 16
+
+
+@pytest.mark.usefixtures("inline")
 def test_what_is_done_is_not_done_again(
     whole: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

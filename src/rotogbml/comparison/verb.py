@@ -234,7 +234,7 @@ def _announce(ledger: Ledger, lacking: list[Cell], left_out: list[str], workers:
     starts = f", {len(plan.hidden)} runs that others begin with" if plan.hidden else ""
     print(
         f"{len(settings)} rows{starts}, {len(plan.targets)} targets, {len(plan.seeds)} seeds, "
-        f"{plan.rungs[0].budget} each: {len(lacking)} trainings to do, {len(ledger.done)} done",
+        f"{plan.rungs[0].budget} each: {_count(plan, lacking)} to do, {len(ledger.done)} done",
         flush=True,
     )
     ahead = _ahead(ledger, lacking)
@@ -242,10 +242,22 @@ def _announce(ledger: Ledger, lacking: list[Cell], left_out: list[str], workers:
         print(f"about {clock(ahead / workers)} with {workers} at once, tests aside", flush=True)
 
 
+def _trainings(plan: Plan, cells: list[Cell]) -> list[Cell]:
+    return list(dict.fromkeys(map(plan.trainer, cells)))
+
+
+def _count(plan: Plan, cells: list[Cell]) -> str:
+    """Return how many trainings there are, and how many tests where several targets are tested on one training."""
+    trainings = len(_trainings(plan, cells))
+    return f"{trainings} trainings" if trainings == len(cells) else f"{trainings} trainings with {len(cells)} tests"
+
+
 def _ahead(ledger: Ledger, cells: list[Cell]) -> float:
     """Return the seconds of one core that some cells take: as others took, or their minutes where none is done."""
     plan, budget = ledger.plan, ledger.plan.rungs[0].budget
     if mean_seconds(ledger, budget) or budget.unit != "minutes":
         return seconds_ahead(ledger, cells, budget)
-    trained = (cell for cell in cells if plan.settings[cell.setting].get("method.name") not in UNTRAINED)
+    trained = (
+        cell for cell in _trainings(plan, cells) if plan.settings[cell.setting].get("method.name") not in UNTRAINED
+    )
     return sum(60 * budget.amount * plan.shares.get(cell.setting, 1.0) for cell in trained)

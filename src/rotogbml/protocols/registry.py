@@ -30,6 +30,11 @@ def targets_of(name: str) -> tuple[str, ...]:
     return _module(name).TARGETS
 
 
+def trains_alike(name: str) -> bool:
+    """Say whether a protocol trains on the same whatever it tests on: one that can do without a target does."""
+    return not _module(name).REQUIRED
+
+
 def create_protocol(
     name: str, target: str | None = None, suite: Suite = "paper", readings: ReadingsConfig | None = None
 ) -> Protocol:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
 
 from rotogbml.studies.cell import Work
@@ -70,7 +71,8 @@ class _Rung:
         return False
 
     def _run(self, cells: list[Cell]) -> None:
-        for work, found in self.pool.run([self._work(cell) for cell in cells]) if cells else ():
+        works = [self._work(cell) for cell in cells]
+        for work, found in (each for turn in _turns(works) for each in self.pool.run(turn)):
             self.done += 1
             self.left.remove(work.cell)
             if isinstance(found, str):
@@ -91,6 +93,14 @@ class _Rung:
 
     def _work(self, cell: Cell) -> Work:
         return Work.of(self.plan, cell, self.budget, self.folder, self.sources)
+
+
+def _turns(works: list[Work]) -> list[list[Work]]:
+    """Return works in turns, in each one of every run: who trains a run and who tests it on other targets, in order."""
+    by_run: dict[Path, list[Work]] = {}
+    for work in works:
+        by_run.setdefault(work.run, []).append(work)
+    return [[work for work in turn if work is not None] for turn in zip_longest(*by_run.values())]
 
 
 def mean_seconds(ledger: Ledger, budget: Budget) -> float:

@@ -12,12 +12,13 @@ import threading
 import time
 import zlib
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rotogbml.config import RunConfig
 from rotogbml.errors import RotogbmlError
 from rotogbml.files import write_atomic
 from rotogbml.numbers import defined
@@ -36,7 +37,8 @@ class Work:
         budget: how long it is trained; a run of less in the same place goes on, unless it began with another run.
         arguments: of ``rotogbml train``, but for the sources and the place.
         sources: packs, or ``glyphs``.
-        folder: of this cell; the run is in ``run`` within it.
+        folder: of this cell.
+        trained: the folder of the cell whose training this one tests, mostly its own; the run is in ``run`` within it.
         test: how it is tested.
         digest: of the plan's words on it.
         start: the run that it begins with; None: it begins from scratch.
@@ -48,6 +50,7 @@ class Work:
     arguments: tuple[str, ...]
     sources: tuple[str, ...]
     folder: Path
+    trained: Path
     test: TestPlan
     digest: str
     start: Path | None = None
@@ -56,13 +59,15 @@ class Work:
     @classmethod
     def of(cls, plan: Plan, cell: Cell, budget: Budget, folder: Path, sources: Sequence[str]) -> Work:
         """Return the work on a cell of a plan; ``folder`` is the study's."""
-        start = plan.start(cell)
+        trainer = plan.trainer(cell)
+        start = plan.start(trainer)
         return cls(
             cell,
             budget,
-            tuple(plan.arguments(cell, budget)),
+            tuple(plan.arguments(trainer, budget)),
             tuple(sources),
             _place(folder, cell),
+            _place(folder, trainer),
             plan.test,
             plan.digest(cell, budget),
             start=None if start is None else _place(folder, start) / "run",
@@ -73,12 +78,17 @@ class Work:
     def run(self) -> Path:
         """The run's folder; of each budget its own where it begins with another run, which goes on too."""
         if self.start is None:
-            return self.folder / "run"
-        return self.folder / f"run-{self.budget.amount:.10g}-{self.budget.unit}"
+            return self.trained / "run"
+        return self.trained / f"run-{self.budget.amount:.10g}-{self.budget.unit}"
 
 
 def _place(folder: Path, cell: Cell) -> Path:
     return (folder / "cells" / cell.id).resolve()
+
+
+def tested_on(config: RunConfig, target: str) -> RunConfig:
+    """Return a run's configuration as that of a test on another target of its protocol; as it is without a protocol."""
+    return config if config.protocol is None else replace(config, target=target)
 
 
 def carry_out(work: Work) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def _tested(work: Work) -> dict[str, Any]:
 
     cell, plan = work.cell, work.test
     folder = RunFolder(work.run)
-    config = folder.read_config()
+    config = tested_on(folder.read_config(), cell.target)
     found = open_sources(list(work.sources))
     name = cell.target if config.protocol is None else default_targets(config, found)[0]
     source, seen = found[name], Seen.by(str(work.run))

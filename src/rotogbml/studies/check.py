@@ -18,7 +18,7 @@ from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.evaluation.asked import asked_of, default_targets
 from rotogbml.evaluation.work import Test
 from rotogbml.sources.packed import PackedSource
-from rotogbml.studies.cell import Work
+from rotogbml.studies.cell import Work, tested_on
 from rotogbml.studies.plan import Budget, Cell, Plan
 from rotogbml.training.assemble import assemble
 from rotogbml.training.outer import anneals
@@ -31,13 +31,14 @@ from rotogbml.training.work import check_length
 
 
 def configuration(plan: Plan, work: Work) -> RunConfig:
-    """Return the resolved configuration of a cell's training, as ``rotogbml train`` makes it.
+    """Return the resolved configuration of the training that a cell tests, as ``rotogbml train`` makes it.
 
     Raises:
         UsageError: options that cannot be, or do not go together.
     """
-    given = _read(work.sources, tuple(plan.chosen(work.cell)))
-    own = plan.own(work.cell, work.budget)
+    cell = plan.trainer(work.cell)
+    given = _read(work.sources, tuple(plan.chosen(cell)))
+    own = plan.own(cell, work.budget)
     if work.start is not None:
         own["method.start"] = str(work.start)
     top = {name: value for name, value in own.items() if "." not in name}
@@ -83,7 +84,7 @@ def check_cells(
                     config = changed(config, "method.start", None)
                 _check_rungs(config, works)
                 training = assemble(config, torch.device("cpu")).sources
-                _check_test(plan, cell, config, found)
+                _check_test(plan, cell, tested_on(config, cell.target), found)
             except UsageError as error:
                 bad.setdefault(str(error), []).append(cell)
             else:

@@ -40,6 +40,8 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, NamedTuple
 
+from rotogbml.protocols.registry import trains_alike
+
 UNTRAINED = "untrained"
 """As a checkpoint: the same network before training."""
 
@@ -187,6 +189,11 @@ class Plan:
         """Return how many training images a step of a setting sees; 0 where it is not said, or nothing is trained."""
         fixed, each = self.images.get(setting, (0, 0))
         return fixed + each * k_shot
+
+    def trainer(self, cell: Cell) -> Cell:
+        """Return the cell whose training a cell tests: itself, or that of the first target where all train alike."""
+        alike = bool(self.protocol) and trains_alike(self.protocol)
+        return replace(cell, target=self.targets[0]) if alike else cell
 
     def start(self, cell: Cell) -> Cell | None:
         """Return the cell whose run a cell begins with; None where it begins from scratch."""
