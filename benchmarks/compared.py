@@ -45,7 +45,7 @@ class Check(NamedTuple):
 
 def made(name: str, **options: Any) -> Any:
     """Return a method in float64 on conv4-4 at 20 px."""
-    config = RunConfig.blank(
+    config = RunConfig(
         ["nowhere"],
         steps=1,
         episodes=EpisodeConfig(n_way=WAY),

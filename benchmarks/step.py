@@ -44,7 +44,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def configuration(homogenizer: HomogenizerConfig | None, isi: IsiConfig | None, **changes: Any) -> RunConfig:
     """Return the resolved configuration of a variant, all else at its default but what is given."""
-    return resolve(RunConfig.blank(list(SOURCES), steps=1, homogenizer=homogenizer, isi=isi, **changes))
+    return resolve(RunConfig(list(SOURCES), steps=1, homogenizer=homogenizer, isi=isi, **changes))
 
 
 class Variant:
