@@ -28,6 +28,9 @@ _WORDS = {
     "<class 'dict'>": """names and values in braces, such as '{"encoder.width": 4}'""",
 }
 
+_OFTEN = ("sources", "target")
+"""Options whose value is often given without the option's name."""
+
 
 def plain(message: str, verb: str, known: Sequence[str], files: Sequence[str] = ()) -> str:
     """Return the complaint in one line: the option, the value, what it may be, and the nearest name where misspelt.
@@ -65,7 +68,8 @@ def plain(message: str, verb: str, known: Sequence[str], files: Sequence[str] = 
 def _unknown(found: re.Match[str], keys: list[str], verb: str, known: Sequence[str]) -> str:
     argument = found["argument"]
     if argument and not argument.startswith("-"):
-        return f"'{argument}' belongs to no option: see {verb} --help"
+        meant = next((f" (--{option} {argument}?)" for option in _OFTEN if option in known), "")
+        return f"'{argument}' belongs to no option{meant}: see {verb} --help"
     name = argument or found["option"] or f"{found['group']}.{found['member']}"
     full = ".".join([*keys, name.lstrip("-").split("=")[0]])
     return f"unknown option '{full}'{did_you_mean(full, known)}: see {verb} --help"

@@ -74,7 +74,7 @@ def test_a_group_of_options_that_is_none_is_told_how_one_is_written(capsys: pyte
         ),
         (["--homogenizer", "x"], "option 'homogenizer' cannot be 'x': give none, or leave it out"),
         (["--isi"], "option 'isi' needs a value"),
-        (["stray"], "'stray' belongs to no option: see rotogbml train --help"),
+        (["stray"], "'stray' belongs to no option (--sources stray?): see rotogbml train --help"),
         (["--config", "nowhere.yaml"], "option 'config': File does not exist"),
     ],
 )
