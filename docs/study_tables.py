@@ -79,4 +79,5 @@ def fill_pages(command: str, filled: Callable[[str], str], pages: list[Path]) ->
 
 
 if __name__ == "__main__":
-    sys.exit(fill_pages("python docs/study_tables.py", filled, [HERE / "unlike.md"]))
+    with_tables = [path for path in sorted(HERE.glob("*.md")) if PLACE.search(path.read_text(encoding="utf-8"))]
+    sys.exit(fill_pages("python docs/study_tables.py", filled, with_tables))
