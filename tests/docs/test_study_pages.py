@@ -60,6 +60,13 @@ def test_the_tables_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
     assert "Nothing is done yet" not in text
 
 
+def test_steps_are_a_column_where_the_budget_is_another_one() -> None:
+    hour = study_tables.table("mini-weak", ["budget=60"], DOCS / "study")
+    assert "| trainings | steps | cosine |" in hour
+    assert "| 1 of 1 | 740 | – | 1.00 |" in hour
+    assert "| steps |" not in study_tables.table("mixes", ["k_shot=1"], DOCS / "study")
+
+
 def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
     rows = {
         (stage, row.budget.amount, row.setting): row.difference

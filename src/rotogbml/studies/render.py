@@ -57,6 +57,9 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         most = max(row.cells for row in members)
         alike = [line for row, line in zip(members, body, strict=True) if row.cells == most]
         _star(alike, 2, 3 + len(targets))
+        if first.budget.unit != "steps":  # which of them a setting's steps are is a result
+            columns.append("steps")
+            body = [[*line[:-2], f"{row.steps:,.0f}", *line[-2:]] for row, line in zip(members, body, strict=True)]
         columns += ["cosine", "norm ratio"]
         if any(row.turned is not None for row in members):
             columns.append("γ turned")
