@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from rotogbml.cli import main
+from rotogbml.evaluation.methods import load
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "photos.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="the documentation lies beside a checkout only")
@@ -55,6 +56,7 @@ def test_new_photos_get_their_class(
     script = re.search(r"^```python\n(.*?)^```", text, re.M | re.S)
     assert script is not None
     capsys.readouterr()
+    load.cache_clear()  # the script is a process of its own: no run of another test's may stand in for this one
     exec(compile(script[1], str(PAGE), "exec"), {})
     said = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert len(said) == sum(ASKED.values())

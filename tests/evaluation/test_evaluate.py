@@ -7,8 +7,6 @@ import dataclasses
 import io
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,9 @@ import rotogbml
 from rotogbml.cli import main
 from rotogbml.errors import RotogbmlError, UsageError
 from rotogbml.evaluation import work
-from rotogbml.evaluation.methods import PIXELS, UNTRAINED, Adapted, PixelPrototypes, Spec, load
+from rotogbml.evaluation.methods import PIXELS, UNTRAINED, PixelPrototypes
 from rotogbml.evaluation.results import Results, Row, stratified
 from rotogbml.sources.packed import open_pack
-from rotogbml.training.run import RunFolder
 from rotogbml.training.validation import mean_ci95
 
 Evaluate = Callable[..., Results]
@@ -250,26 +247,6 @@ def test_a_process_that_dies_is_reported(
     monkeypatch.setattr("rotogbml.children.sys.executable", str(dying))
     with pytest.raises(RotogbmlError, match=r"an evaluation process ended with -9: run again with --workers 1"):
         evaluate(runs["roto"], workers=2, episodes=200)
-
-
-def test_a_run_is_read_again_when_it_was_trained_on_or_another_lies_there(
-    runs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    size = RunFolder(Path(runs["roto"])).read_record()["size"]
-    read = {}
-    for name in ("roto", "plain"):
-        there = tmp_path / f"beside-{name}"
-        shutil.copytree(runs[name], there / "run")
-        monkeypatch.chdir(there)
-        read[name] = load(Spec("run", "run"), size)
-        assert load(Spec("run", "run"), size) is read[name]
-    assert isinstance(read["roto"], Adapted)
-    assert not all(
-        torch.equal(a, b) for a, b in zip(read["roto"].psi.tensors(), read["plain"].psi.tensors(), strict=True)
-    )
-    shutil.copy("run/checkpoints/last.pt", "run/checkpoints/best.pt")
-    os.utime("run/checkpoints/best.pt", ns=(1, 1))
-    assert load(Spec("run", "run"), size) is not read["plain"]
 
 
 def test_a_run_without_the_checkpoint_is_named(runs: dict[str, str], evaluate: Evaluate, tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def gradients(
     if tasks < 2 * BLOCKS or tasks % BLOCKS:
         raise UsageError(f"tasks is {tasks}: give a multiple of {BLOCKS}, from {2 * BLOCKS} on")
     keep_freed_memory()
+    load.cache_clear()  # a run may have been trained on since
     target, sources = (None if given is None else listed(given) for given in (target, sources))
     options = {"target": target, "sources": sources, "tasks": tasks, "seed": seed, "checkpoint": checkpoint}
     unique = list({Path(run).resolve(): run for run in listed(runs)}.values())

@@ -105,6 +105,7 @@ def explain(
     if not 0 <= sigma < math.inf:
         raise UsageError(f"sigma is {sigma}: give a share of the image's span, 0 or more")
     images = max(images, shown)
+    load.cache_clear()
     specs = [Spec("run", run, checkpoint) for run in dict.fromkeys(runs)]
     first = specs[0].config()
     e = first.episodes

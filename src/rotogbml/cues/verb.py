@@ -73,6 +73,7 @@ def shape(
     for name, value in (("n_query", n_query), ("k_shot", k_shot), ("workers", workers)):
         if value is not None and value < 1:
             raise UsageError(f"{name} is {value}: give at least 1, or leave it out")
+    load.cache_clear()  # a run may have been trained on since
     specs = [Spec("run", run, checkpoint) for run in runs]
     first = specs[0].config()
     way, trained_k = first.episodes.n_way, first.episodes.k_shot

@@ -202,32 +202,14 @@ class Spec:
         return kept
 
 
+@lru_cache(maxsize=8)
 def load(spec: Spec, size: int) -> Method:
-    """Return the method for images of ``size`` pixels; the last few stay, until their files change.
+    """Return the method for images of ``size`` pixels.
 
     Raises:
         UsageError: the run was trained on another image size.
         RotogbmlError: its checkpoint is absent, damaged, or of another configuration.
     """
-    return _load(spec, size, _files(spec))
-
-
-def _files(spec: Spec) -> tuple[tuple[str, int, int], ...]:
-    """Return what tells a run from the same trained on, and from another one at the same relative path."""
-    if spec.kind == "pixels":
-        return ()
-    folder = RunFolder(Path(spec.run))
-    there = [folder.config, folder.record, *sorted(folder.checkpoints.glob("*.pt"))]
-    return tuple(
-        (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-        for path in there
-        if path.exists()
-        for stat in [path.stat()]
-    )
-
-
-@lru_cache(maxsize=8)
-def _load(spec: Spec, size: int, files: tuple[tuple[str, int, int], ...]) -> Method:
     if spec.kind == "pixels":
         return PixelPrototypes()
     folder = RunFolder(Path(spec.run))

@@ -90,6 +90,7 @@ def evaluate(
     for name, value, least in (("n_query", n_query, 1), ("test_steps", test_steps, 0), ("workers", workers, 1)):
         if value is not None and value < least:
             raise UsageError(f"{name} is {value}: give at least {least}, or leave it out")
+    load.cache_clear()  # a run may have been trained on since
     runs = list({Path(run).resolve(): run for run in runs}.values())
     specs = [Spec("run", run, checkpoint, test_steps) for run in runs]
     configs = [spec.config() for spec in specs]

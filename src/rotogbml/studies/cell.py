@@ -153,6 +153,7 @@ def _tested(work: Work) -> dict[str, Any]:
     test = tests[min(tests)]
     specs = {kind: Spec("run", str(work.run), kind) for kind in plan.checkpoints}
     specs |= {kind: Spec("untrained", str(work.run), kind) for kind in plan.checkpoints if kind == UNTRAINED}
+    load.cache_clear()
     method = load(specs[plan.checkpoints[0]], source.size)
     assert isinstance(method, Adapted)
     if work.pixels:
