@@ -161,7 +161,8 @@ class RotateConfig:
     align: Literal["rotated", "shared"] | None = None
     """Make gradients agree in the rotated space (the paper) or where they reach the encoder (RotoGrad)."""
     lr: float | None = None
-    """eta_gamma: of plane the largest turn of one step, radians; of gradient Adam's rate, some hundred times as far."""
+    """eta_gamma: with update=plane the largest turn of one step, radians; with gradient Adam's rate, some hundred times
+    as far."""
     decay: float | None = None
     """gamma's step is multiplied by this after every step: the leader slows down."""
     slots: Slots | None = None

@@ -191,7 +191,7 @@ def _help_of(prefix: str, width: int) -> Iterator[str]:
         if f"{prefix}.{said.arg_name}" in PARTS:
             continue  # a group of its own
         chosen = chosen_by_preset(f"{prefix.split('.')[-1]}.{said.arg_name}")
-        text = f"{said.description} ({chosen})" if chosen else str(said.description)
+        text = " ".join(str(said.description).split()) + (f" ({chosen})" if chosen else "")
         yield f"  --{prefix}.{said.arg_name} {_kind(types[said.arg_name])}"
         yield from textwrap.wrap(text, width, initial_indent=" " * 24, subsequent_indent=" " * 24)
     yield ""

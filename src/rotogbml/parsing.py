@@ -162,4 +162,4 @@ def _descriptions(call: Callable[..., Any]) -> dict[str, str]:
     """Return the help of each parameter from the function's docstring."""
     from docstring_parser import parse
 
-    return {p.arg_name: " ".join((p.description or "").split()) for p in parse(inspect.getdoc(call) or "").params}
+    return {p.arg_name: (p.description or "").replace("\n", " ") for p in parse(inspect.getdoc(call) or "").params}

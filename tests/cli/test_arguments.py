@@ -220,7 +220,9 @@ def test_a_preset_beside_a_configuration_of_another_is_refused(
 def test_help_lists_what_is_inside_the_groups_that_can_be_off(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    said = " ".join(capsys.readouterr().out.split())
+    printed = capsys.readouterr().out
+    assert not [line for line in printed.splitlines() if line.startswith(" " * 24) and "  " in line.strip()]
+    said = " ".join(printed.split())
     for prefix, group in (
         ("homogenizer.reweight", ReweightConfig),
         ("homogenizer.rotate", RotateConfig),

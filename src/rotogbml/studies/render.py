@@ -57,10 +57,7 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         most = max(row.cells for row in members)
         alike = [line for row, line in zip(members, body, strict=True) if row.cells == most]
         _star(alike, 2, 3 + len(targets))
-        if first.budget.unit != "steps":  # which of them a setting's steps are is a result
-            columns.append("steps")
-            body = [[*line[:-2], f"{row.steps:,.0f}", *line[-2:]] for row, line in zip(members, body, strict=True)]
-        columns += ["cosine", "norm ratio"]
+        columns += [*(["steps"] if _steps(first) else []), "cosine", "norm ratio"]
         if any(row.turned is not None for row in members):
             columns.append("γ turned")
             body = [[*line, _degrees(row.turned)] for row, line in zip(members, body, strict=True)]
@@ -89,9 +86,15 @@ def _cells(row: StudyRow, targets: Sequence[str]) -> list[str]:
         interval,
         NOTHING if row.holm is None else f"{row.holm:.2g}",
         f"{row.cells} of {row.of}",
+        *_steps(row),
         NOTHING if row.cosine is None else f"{row.cosine:.3f}",
         NOTHING if row.spread is None else f"{row.spread:.2f}",
     ]
+
+
+def _steps(row: StudyRow) -> list[str]:
+    """Return the steps that were taken, where the budget is another one: there they are a result."""
+    return [] if row.budget.unit == "steps" else [f"{row.steps:,.0f}"]
 
 
 def _degrees(turned: float | None) -> str:

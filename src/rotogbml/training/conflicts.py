@@ -42,7 +42,7 @@ def tally(sums: Sums, sources: Sequence[str], omega: Sequence[float], *rooms: Ro
         found = conflict(gradients, weights, before)
         per_task = {
             f"{room}_norm": found.norms.tolist(),
-            f"{room}_weighted": (weights.abs() * found.norms.cpu()).tolist(),
+            f"{room}_weighted": (weights.abs() * found.norms).tolist(),
         }
         if room == "encoder":
             per_task["share"] = found.shares.tolist()

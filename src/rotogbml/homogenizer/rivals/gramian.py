@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -137,7 +138,7 @@ def made(name: str, make: Callable[[Any], Any]) -> Any:
         return make(torchjd("aggregation", name))
     except ImportError as error:
         # torchjd spells its extras with underscores, which pip before 24 does not find.
-        said = str(error).replace("[nash_mtl]", "[nash-mtl]").replace("[quadprog_projector]", "[quadprog-projector]")
+        said = re.sub(r"\[\w+\]", lambda extra: extra[0].replace("_", "-"), str(error))
         raise UsageError(f"homogenizer.combine={name}: {said}") from error
 
 
