@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from rotogbml._version import __version__
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
 from rotogbml.parsing import read
+from rotogbml.sources.containers import shown
 from rotogbml.verbs import VERBS, function
 
 
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except RotogbmlError as error:
         if not error.silent:
-            print(f"rotogbml: {' '.join(str(error).split())}", file=sys.stderr)
+            print(f"rotogbml: {shown(' '.join(str(error).split()))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
         if not getattr(stop, "silent", False):

@@ -71,10 +71,13 @@ class Files:
         if len(paths) > 1:
             first = self.read(paths[0])
             for other in paths[1:]:
-                if base(other).casefold() == base(paths[0]).casefold() and self.read(other) != first:
+                if self.read(other) == first:
+                    continue
+                if base(other).casefold() == base(paths[0]).casefold():
                     raise UsageError(
                         f"{self.root} holds two releases: '{paths[0]}' and '{other}' differ: give the folder of one"
                     )
+                self.remarks.append(f"'{paths[0]}' is read, and '{other}', which differs from it, is not")
         return paths[0] if paths else None
 
     def read(self, path: str) -> bytes:
@@ -197,7 +200,10 @@ def open_files(
             whole = _whole(path.resolve())
             return files if whole == path.resolve() else _list(whole)
         for above in marked_above(path, folders, only_folders=True):
-            return _list(_whole(above))
+            if _within(path.resolve(), above, folders):
+                return _list(_whole(above))
+        for above in beside(path, marks):
+            return _list(above)
     if files is None:
         kinds = ", ".join(ARCHIVE_SUFFIXES)
         raise UsageError(f"{path} is neither a folder nor an archive ({kinds}): give the place of the release")
@@ -206,7 +212,7 @@ def open_files(
 
 def open_above(files: Files, marks: Sequence[str]) -> Iterator[Files]:
     """Yield what lies in the folders above that have a label file or its folder, the nearest first."""
-    for above in marked_above(files.root, marks):
+    for above in (*marked_above(files.root, marks), *beside(files.root, marks)):
         yield _list(above)
 
 
@@ -220,6 +226,43 @@ def marked_above(
             return
         if _marked((item.name for item in _items(above) if not only_folders or item.is_dir()), folded):
             yield above
+
+
+def beside(path: Path, marks: Sequence[str]) -> Iterator[Path]:
+    """Yield the folder above a place where a label file lies among nothing but files, as in labels/ beside images/.
+
+    A folder that holds images too is another release.
+    """
+    above = path.resolve().parent
+    if above in (Path(above.anchor), Path.home()):
+        return
+    folded = [mark.casefold() for mark in marks]
+    for folder in _items(above):
+        items = list(_items(folder)) if folder.is_dir() else []
+        alone = not any(item.is_dir() or is_image(item.name) for item in items)
+        if alone and _marked((item.name for item in items), folded):
+            yield above
+            return
+
+
+def _within(path: Path, above: Path, patterns: Sequence[str]) -> bool:
+    """Return whether a place lies in a structure of the named folders, and not just in a folder beside them.
+
+    Folders are called a, b or 1 for many reasons: of such names there must be two, and ``a`` must hold ``airfield``.
+    """
+    folded = [pattern.casefold() for pattern in patterns]
+    there = [item for item in _items(above) if item.is_dir() and _marked([item.name], folded)]
+    telling = [item for item in there if len(item.name) > 3]
+    short = [item for item in there if len(item.name) <= 3 and (item.name.isdigit() or _lettered(item))]
+    if not telling and len(short) < 2:
+        return False
+    way = path.relative_to(above).parts[0]
+    return way.casefold() in SPLIT_FOLDERS or way in {item.name for item in (*telling, *short)} or path.is_file()
+
+
+def _lettered(folder: Path) -> bool:
+    first = folder.name[:1].casefold()
+    return any(item.is_dir() and item.name[:1].casefold() == first for item in _items(folder))
 
 
 def _holds(files: Files, patterns: Sequence[str], only_folders: bool = False) -> bool:

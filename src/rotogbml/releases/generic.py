@@ -31,24 +31,25 @@ def read(files: Files, whole: bool) -> Reading:
         part = next((p for word, p in SPLIT_FOLDERS.items() if word in path.rpartition("/")[2].casefold()), "")
         for row in read_csv(files, path, tuple(columns.values())):
             said = row[columns["part"]].casefold() if "part" in columns else ""
-            if not row[columns["label"]]:
-                continue
             rows.append(
                 Named(
                     row[columns["file"]],
                     row[columns["label"]],
                     row[columns["group"]] if "group" in columns else "",
                     SPLIT_FOLDERS.get(said, "") if said else part,
+                    unused="" if row[columns["label"]] else "label_unreadable",
                     stem=True,
                 )
             )
-    if not any(finder.find_stem(row.name) for row in rows):
+    labelled = [row for row in rows if row.label]
+    if not any(finder.find_stem(row.name) for row in labelled):
+        named = len(labelled)
         raise UsageError(
-            f"'{tables[0]}' in {files.root} names {len(rows):,} files such as '{rows[0].name}', and none is there"
-            if rows
+            f"'{tables[0]}' in {files.root} names {named:,} files such as '{labelled[0].name}', and none is there"
+            if labelled
             else f"'{tables[0]}' in {files.root} has no row with a label"
         )
-    return by_names(files, rows, f"table {', '.join(tables)}", sorted({row.label for row in rows}), whole=whole)
+    return by_names(files, rows, f"table {', '.join(tables)}", sorted({row.label for row in labelled}), whole=whole)
 
 
 def _columns(files: Files, path: str) -> dict[str, str]:

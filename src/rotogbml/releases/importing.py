@@ -21,6 +21,8 @@ from rotogbml.sources.splits import read_split_file
 from rotogbml.sources.summary import PackReport
 from rotogbml.sources.tree import ClassSplit, Entry, FoundSource, Tree
 
+_KNOWN = {"test_part", "val_part", "other_supercategory", "other_finding", "multi_label", "no_finding"}
+"""Reasons for which a release leaves out an image that is its own."""
 NAMED = 5
 """Names that are said of many."""
 
@@ -57,7 +59,8 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
             if alone is not None:
                 return alone
         raise
-    alone = None if _from(reading, files, path) else _alone(release, files, path, whole)
+    ours = _from(reading, files, path) or _left_from(reading, files, path)
+    alone = None if ours else _alone(release, files, path, whole)
     if alone is not None:
         return alone
     if reading.rows:
@@ -79,6 +82,12 @@ def _from(reading: Reading, files: Files, path: str | Path) -> bool:
     """Return whether an image is taken from the very place that was given."""
     place = _below(files, path)
     return not place or any(row.path.startswith(f"{place}/") for row in reading.rows)
+
+
+def _left_from(reading: Reading, files: Files, path: str | Path) -> bool:
+    """Return whether the release knows images of the place that was given, and leaves them out: its test part, say."""
+    place = _below(files, path)
+    return any(left.startswith(f"{place}/") for left, reason in reading.left if reason in _KNOWN)
 
 
 def _below(files: Files, path: str | Path) -> str:

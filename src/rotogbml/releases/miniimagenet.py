@@ -18,13 +18,14 @@ from rotogbml.sources.tree import ClassSplit
 _WNID = re.compile(r"n\d{8}$")
 _FLAT = re.compile(r"(n\d{8})(\d{8})\.")
 _ORIGINAL = re.compile(r"(n\d{8})_(\d+)\.")
+_PARTS = ("train", "val", "test")
 _UNNAMED = ("unnamed_file", "unlabelled_test_image")
 EACH = 600
 
 
 def read(files: Files, whole: bool) -> Reading:
     """Read train.csv, val.csv and test.csv; else folders named by synset, or flat files whose names begin with it."""
-    lists = [(part, path) for part in ("train", "val", "test") if (path := files.one(f"{part}.csv"))]
+    lists = [(part, path) for part in _PARTS if (path := files.one(f"{part}.csv"))]
     if lists:
         return _listed(files, lists, whole)
     pickles = files.named("*.pickle", "*.pkl")
@@ -46,7 +47,7 @@ def _listed(files: Files, lists: list[tuple[str, str]], whole: bool) -> Reading:
             label = row["label"] if _WNID.match(row["label"]) or not flat else flat[1]
             rows.append(Named(row["filename"], label, part=part))
     finder = Finder(files.images)
-    form = "train.csv, val.csv, test.csv"
+    form = ", ".join(f"{part}.csv" for part, _ in lists)
     ranked = {} if any(finder.find(row.name) for row in rows) else _originals(files)
     if ranked:
         form += " over ImageNet's own folders, by rank"
@@ -57,6 +58,10 @@ def _listed(files: Files, lists: list[tuple[str, str]], whole: bool) -> Reading:
         reading.remarks.append("images are taken by their rank in ImageNet's folders: these must be complete")
     else:
         _tell_of_class_folders(reading)
+    for part in _PARTS:
+        if part not in dict(lists):
+            classes = sum(of == part for of, _ in published("miniimagenet.txt"))
+            reading.remarks.append(f"{part}.csv is not here: the images of its {classes} classes have no label")
     return reading
 
 

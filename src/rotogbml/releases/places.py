@@ -20,6 +20,8 @@ _TRAIN = ("places365_train_standard.txt", "places365_train_challenge.txt", "trai
 _VAL = ("places365_val.txt", "val.txt")
 MINI_CLASSES, MINI_TRAIN, MINI_VAL = 100, 100_000, 10_000
 """MiniPlaces as published (Zhou et al., a challenge of 2015)."""
+MINI_OWN = ("abbey", "monastery/outdoor", "temple/east_asia", "track/outdoor")
+"""Of its classes those that are none of the 365 (categories.txt of github.com/CSAILVision/miniplaces)."""
 _FLAT = ("val_256", "val_large", "test_256", "test_large")
 
 
@@ -135,20 +137,22 @@ def _class_of(folders: list[str]) -> str | None:
 
 
 def _folders(files: Files, whole: bool) -> Reading:
-    known = {_easy(name) for name in published_lines("places365.txt")}
+    known = {_easy(name) for name in (*published_lines("places365.txt"), *MINI_OWN)}
     lettered = [(path, _class_of(path.split("/")[:-1])) for path in files.images]
     easy = next((path for path, label in lettered if label is None and f"/{path}".split("/")[-2] in known), "")
     letters = next((path for path, label in lettered if label is not None), "")
+    siblings = _siblings(files, known)
     if easy and letters:
         raise UsageError(f"{files.root} holds two releases, such as '{easy}' and '{letters}': give the folder of one")
     if sum(label is not None for _, label in lettered) * 2 <= len(lettered):
-        return class_folders(
+        reading = class_folders(
             files,
             "class folders (no lists)",
-            is_class=lambda folder: bool(easy) and folder.casefold() not in _FLAT,
+            is_class=lambda folder: folder in siblings,
             train_only=True,
             whole=whole,
         )
+        return _without_strangers(reading, known)
     reading = Reading("folders by first letter (no lists)")
     for path, label in lettered:
         if label is None:
@@ -157,8 +161,27 @@ def _folders(files: Files, whole: bool) -> Reading:
             reading.rows.append(Row(path, label, part=part_of(path.split("/")[:-1])))
     leave_strays(reading, files)
     reading.classes = sorted({row.label for row in reading.rows})
+    reading = _without_strangers(reading, known)
     if not whole and any(row.part in ("train", "") for row in reading.rows):
         reading.select((row, f"{row.part}_part" if row.part in ("val", "test") else "") for row in reading.rows)
+    return reading
+
+
+def _siblings(files: Files, known: set[str]) -> set[str]:
+    """Return the names of the folders that lie where folders of known classes lie."""
+    places = [path.rpartition("/")[0].rpartition("/") for path in files.images]
+    homes = {home for home, _, folder in places if folder in known}
+    return {folder for home, _, folder in places if home in homes and folder.casefold() not in _FLAT}
+
+
+def _without_strangers(reading: Reading, known: set[str]) -> Reading:
+    """Leave out folders that are no class, where most are: one of them would shift the split of all others."""
+    strangers = {label for label in reading.classes if _easy(label) not in known}
+    if 0 < len(strangers) * 2 <= len(reading.classes):
+        reading.select((row, "other_class" if row.label in strangers else "") for row in reading.rows)
+        reading.classes = [label for label in reading.classes if label not in strangers]
+        names = ", ".join(sorted(strangers)[:5])
+        reading.remarks.append(f"{len(strangers):,} folders are no class of the 365, and left out: {names}")
     return reading
 
 

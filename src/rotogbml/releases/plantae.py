@@ -12,7 +12,7 @@ from rotogbml.releases.files import Files, base
 from rotogbml.releases.folders import class_folders
 from rotogbml.releases.places import first
 from rotogbml.releases.reading import Named, Reading, by_names
-from rotogbml.releases.release import Release, every_other
+from rotogbml.releases.release import Release, every_other, published_lines
 from rotogbml.releases.tables import read_json, records
 from rotogbml.sources.tree import ClassSplit
 
@@ -29,8 +29,15 @@ _OTHERS = {
     "miniimagenet or tiny-imagenet": re.compile(r"n\d{8}$"),
     "cars": re.compile(r".+ (Cab|Convertible|Coupe|Hatchback|Minivan|Sedan|SUV|Van|Wagon) [12]\d{3}$"),
     "isic": re.compile(rf"({'|'.join(isic.WORDS)})$", re.IGNORECASE),
+    "omniglot": re.compile(r"character\d\d$"),
+    "pacs": re.compile(r"(dog|elephant|giraffe|guitar|horse|house|person)$"),
 }
 """What class folders look like in other releases."""
+_LABELS = ("*.mat", "wnids.txt", "*GroundTruth*", "HAM10000_metadata*", "Data_Entry_2017*", "sample_labels.csv")
+_LABELS += ("categories_places365.txt", "places365_*.txt", "train.csv", "image_class_labels.txt", "*_kfold.txt")
+"""Label files of other releases: beside them folders are no classes."""
+_HEAP = re.compile(r"(.*[_-])?(images?|imgs?|jpe?gs?|pngs?|photos?|pictures|train|test|ims|256|large)([_-].*)?$", re.I)
+"""What folders are called that hold images of any class."""
 
 
 def read(files: Files, whole: bool) -> Reading:
@@ -109,6 +116,24 @@ def _folders(files: Files) -> Reading:
 
 def _refuse_others(files: Files, reading: Reading) -> None:
     """Refuse class folders of another release: species may have any name, and all of them would be taken."""
+    labels = {row.label for row in reading.rows}
+    lists = files.named(*_LABELS)
+    if lists:
+        raise UsageError(
+            f"nothing of {RELEASE.title} under {files.root}: no folder says Plantae, and '{lists[0]}' is a label file "
+            "of another release: import that, or give the folder of the plants alone"
+        )
+    if labels and all(map(_HEAP.match, labels)):
+        raise UsageError(
+            f"nothing of {RELEASE.title} under {files.root}: its images lie in '{min(labels)}', which is no species; "
+            f"expected {RELEASE.layout}"
+        )
+    scenes = sorted(labels & {name.replace("/", "-") for name in published_lines("places365.txt")})
+    if len(scenes) * 2 > len(labels):
+        raise UsageError(
+            f"nothing of {RELEASE.title} under {files.root}: its class folder '{scenes[0]}' is as in places: import "
+            "that, or give the folder of the plants alone"
+        )
     for row in reading.rows:
         other = next((name for name, pattern in _OTHERS.items() if pattern.match(row.label)), "")
         if other:

@@ -142,11 +142,16 @@ def by_names(
     reading = Reading(form, classes=list(dict.fromkeys(classes)))
     labels: dict[str, str] = {}
     seen: set[str] = set()
+    missing: set[str] = set()
     twice = 0
     for row in named:
         path = finder.find_stem(row.name) if row.stem else finder.find(row.name)
         if path is None:
-            reading.leave(row.name, row.missing)
+            if row.name in missing:
+                twice += 1
+            else:
+                reading.leave(row.name, row.missing)
+            missing.add(row.name)
             continue
         if path in labels:
             twice += 1

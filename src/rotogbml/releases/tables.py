@@ -59,7 +59,7 @@ def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[
     if lacking:
         raise UsageError(
             f"'{path}' in {files.root} is of another version: no column '{lacking[0]}', its columns are "
-            f"{', '.join(header[:12])}"
+            f"{', '.join(name[:40] for name in header[:12])}"
         )
     reader = csv.reader(io.StringIO("\n".join(lines[first:])), delimiter=delimiter, skipinitialspace=True)
     spans: list[tuple[int, int]] = []
@@ -67,10 +67,11 @@ def read_csv(files: Files, path: str, required: Sequence[str]) -> Iterator[dict[
     try:
         for read in reader:
             start, end = end + 1, first + reader.line_num
-            values = [value.strip() for value in read]
-            if not any(values) and len(values) < 2:
+            if not any(value.strip() for value in read) and len(read) < 2:
                 continue
-            row = dict(zip(keys, _fitted(values, len(keys), delimiter), strict=False))
+            if len(read) > len(keys) and '"' not in lines[start - 1]:
+                read = lines[start - 1].split(delimiter)  # with the space that may follow a comma in a name
+            row = dict(zip(keys, (value.strip() for value in _fitted(read, len(keys), delimiter)), strict=False))
             if end > start:
                 _refuse_open_quote(files, path, row, required, lines[start - 1 : end], start)
                 spans.append((start, end))
@@ -132,7 +133,7 @@ def _fitted(values: list[str], width: int, delimiter: str) -> list[str]:
         return values + [""] * -surplus
     for end in range(1, surplus + 2):
         name = delimiter.join(values[:end])
-        if is_image(name):
+        if is_image(name.strip()):
             rest = values[end:]
             spare = len(rest) - (width - 1)
             return [name, *rest[: width - 2], delimiter.join(rest[width - 2 :])] if spare >= 0 else values

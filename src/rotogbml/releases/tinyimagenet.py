@@ -30,6 +30,10 @@ def read(files: Files, whole: bool) -> Reading:
         if labels and "test" not in folders:
             take(path, labels[-1], "val" if "val" in folders else "train")
     annotations = files.one("val_annotations.txt")
+    if annotations is None and not any(row.part == "val" for row in reading.rows):
+        reading.form = "train/WNID/images"
+        if any("val" in path.split("/")[:-1] for path in files.images):
+            reading.remarks.append("val_annotations.txt is not here: the images of the val part have no label")
     if annotations is not None:
         finder = Finder(files.images, keep=lambda path: "val" in path.split("/"))
         for name, rest in pairs(files, annotations):

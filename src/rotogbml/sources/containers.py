@@ -223,11 +223,15 @@ def _list_tar(path: Path, mode: Literal["r:", "r:gz", "r:bz2"] = "r:") -> Iterat
                 yield Skip(shown(name), "not a plain file")
             else:
                 yield FoundFile(shown(name), member.offset_data, member.size, int(member.mtime))
-        # tarfile takes a damaged header for the end; a true end is zeros, or nothing at all.
+        # tarfile takes a damaged header for the end, and so it takes a file that was cut off between two members;
+        # a true end is a block of zeros.
         stream = tar.fileobj
         stream.seek(tar.offset)
-        if stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
+        end = stream.read(tarfile.BLOCKSIZE)
+        if end.strip(b"\0"):
             raise tarfile.ReadError(f"no header where one should be, at byte {tar.offset}")
+        if len(end) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"cut off at byte {tar.offset}, without the zeros that end a tar")
 
 
 def _list_tar_gz(path: Path) -> Iterator[FoundFile | Skip]:
