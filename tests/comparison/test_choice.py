@@ -48,6 +48,16 @@ def test_the_best_row_of_each_case_leads_and_what_is_far_behind_is_left_out(made
     assert "All others are worse." in in_words(found["several sources to train on"])
 
 
+def test_a_protocol_of_one_source_is_a_case_of_one_source(made: Made) -> None:
+    """What counts is on how many sources a row was trained, not what it is called."""
+    ledger = made(methods=("protonet", "baseline", "maml"))
+    for outcome in ledger.done.values():
+        outcome["sources"] = ["imagenet"]
+    found = by_situation(choices(ledger, compare_rows(ledger, 1)))
+    assert found["one source to train on"].best.name == "protonet"
+    assert "several sources to train on" not in found
+
+
 def test_rows_that_cannot_be_told_apart_are_all_named(made: Made) -> None:
     """Two rows with the very same answers differ by nothing: p is 1."""
     ledger = made(methods=("protonet", "matchingnet", "maml"))

@@ -216,6 +216,22 @@ def test_names_and_groups() -> None:
     assert set(every) - set(multi) == {name for name in ENTRIES if name.endswith("-single")}
 
 
+def test_as_published_is_of_methods_and_learners_keep_their_norm(
+    planned: Callable[..., tuple[Plan, list[str]]],
+) -> None:
+    options = {"encoder.width": 4, "encoder.norm": "as-published"}
+    plan, _ = planned(methods=("protonet", "maml", "maml++", "baseline"), options=options)
+    norms = {name: chosen.get("encoder.norm") for name, chosen in plan.settings.items()}
+    assert norms == {
+        "protonet": "as-published",
+        "baseline": "as-published",
+        "maml": None,
+        "maml++": None,
+        "rotogbml-maml": None,
+    }
+    assert "encoder.norm" not in plan.options
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -233,6 +249,8 @@ def test_names_and_groups() -> None:
         ({"n_query": 0}, "n_query is 0: a class is tested on at least 1 query"),
         ({"protocol": "", "suite": "paper", "targets": ("cars",), "episodes": 0}, "episodes is 0: an interval needs"),
         ({"protocol": "", "suite": "paper", "targets": ("cars",), "n_query": 0}, "n_query is 0: a class is tested"),
+        ({"methods": ("protonet",), "start": "weights.pt"}, "no row of --methods begins with weights of yours"),
+        ({"methods": ("protonet",), "single_source": "imagenet"}, "no row of --methods trains on one source"),
         ({"single_source": "cars"}, "single_source: 'cars' is not trained on for every target"),
         ({"single_source": "eurosat"}, "single_source: 'eurosat' is not trained on for every target"),
         ({"k_shot": (1, 1)}, "a target, seed or k_shot stands there twice"),

@@ -205,6 +205,16 @@ def test_published_numbers_stand_apart(made: Callable[..., Ledger]) -> None:
     notes = [line for line in table.below if line.startswith("[")]
     assert notes
     assert all("NOT COMPARABLE, here are stand-ins" in line and "Table I of" in line for line in notes)
+    csv_line = next(csv.DictReader(io.StringIO(render(ledger.plan, [Part(1, rows)], "csv"))))
+    assert (csv_line["protocol"], csv_line["stand_ins"], csv_line["ours"]) == ("weak", "True", "rotogbml-maml")
+    assert csv_line["published_elsewhere"].startswith(
+        "miniimagenet 0.4211 ± 0.0071 (NOT COMPARABLE, here are stand-ins"
+    )
+    assert "pipeline: " in csv_line["published_elsewhere"]
+    latex = render(ledger.plan, [Part(1, rows)], "latex").splitlines()
+    printed = [line for line in latex if not line.startswith("%")]
+    assert any(line.startswith(r"\par\footnotesize [a] NOT COMPARABLE") for line in printed)
+    assert any("Stand-ins for the protocol's datasets" in line for line in printed)
     without = replace(ledger.plan, protocol="")
     for plan, k_shot, setting in (
         (without, 1, "baseline"),

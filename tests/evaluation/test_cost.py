@@ -92,6 +92,30 @@ def test_a_reading_that_was_disturbed_does_not_count(fixed: Fixed, monkeypatch: 
     assert found.adapt_seconds == pytest.approx(0.002)
 
 
+def test_a_batch_that_was_disturbed_throughout_is_read_again(fixed: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another image seems to cost as much as the first with all before it, nothing would be left for adapting."""
+    clock = Clock()
+    monkeypatch.setattr(costs, "time", clock)
+    slow = Slow(clock, ready=0.0, first=0.002, image=0.0001)
+    judged: list[int] = []
+    undisturbed = slow.ready
+
+    def ready(episode: Episode) -> Callable[[Tensor], Tensor]:
+        judge = undisturbed(episode)
+
+        def disturbed(x: Tensor) -> Tensor:
+            judged.append(len(x))
+            clock.now += 0.09 if len(x) > 1 and judged.count(len(x)) < 5 else 0.0
+            return judge(x)
+
+        return disturbed
+
+    slow.ready = ready  # ty: ignore[invalid-assignment]
+    found = cost(slow, fixed, 2)  # ty: ignore[invalid-argument-type]
+    assert found.predict_seconds == pytest.approx(0.0001)
+    assert found.adapt_seconds == pytest.approx(0.002)
+
+
 def test_a_slow_method_is_timed_once(fixed: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(costs, "time", clock)

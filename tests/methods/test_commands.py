@@ -281,6 +281,12 @@ def test_omega_and_isi_go_with_a_method_when_asked(train: Callable[..., Path]) -
         (["--method", "baseline", "--method.test_lr", "0"], "method.test_lr is 0.0: it must be above 0"),
         (["--method", "random-frozen", "--dry_run"], "random-frozen trains nothing"),
         (["--method.source", "greek"], "--method.source is of a compared method"),
+        (["--method", "baseline", "--episodes.mix", "uniform"], "episodes.mix is uniform, and baseline draws images"),
+        (["--method", "relationnet-lft", "--episodes.mix", "uniform"], "relationnet-lft draws pairs of tasks"),
+        (
+            ["--method", "protonet", "--method.source", "greek", "--episodes.mix", "uniform"],
+            "episodes.mix is uniform, and protonet trains on greek alone",
+        ),
         (["--encoder.norm", "as-published"], "norm as-published is for compared methods"),
         (["--encoder.norm", "moving"], "norm moving is for compared methods"),
     ],
@@ -335,8 +341,34 @@ def test_a_method_bound_to_its_ways_says_so_and_others_serve_any(
     train: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert rotogbml.evaluate([str(train("relationnet"))], n_way=4, episodes=2, workers=1, format="json")
-    with pytest.raises(rotogbml.UsageError, match="cannot be tested 4-way"):
-        rotogbml.evaluate([str(train("mtl"))], n_way=4, episodes=2, workers=1)
+    mtl = str(train("mtl"))
+    with pytest.raises(rotogbml.UsageError, match="cannot be tested 4-way") as refusal:
+        rotogbml.evaluate([mtl], n_way=4, episodes=2, workers=1)
+    assert "--head" not in str(refusal.value)  # which mtl does not take
+
+
+def test_steps_at_test_are_mtls_and_refused_of_what_has_none(train: Callable[..., Path]) -> None:
+    run = str(train("mtl"))
+    for steps in (0, 40):
+        method = load(Spec("run", run, "last", steps), 16)
+        assert method.learner.test_steps == steps  # ty: ignore[unresolved-attribute]
+    with pytest.raises(rotogbml.UsageError, match="protonet has no inner steps: leave --test_steps out"):
+        rotogbml.evaluate([str(train("protonet"))], test_steps=3, episodes=4, workers=1)
+
+
+def test_other_weights_under_the_same_name_are_refused(train: Callable[..., Path], first: Path, tmp_path: Path) -> None:
+    """A run that went on would still hold the weights that it began with."""
+    weights = tmp_path / "w.pt"
+    shutil.copy(first / "checkpoints/best.pt", weights)
+    run = train("frozen-prototype", "--method.start", str(weights))
+    train("frozen-prototype", "--method.start", str(weights))  # the same go on
+    tree = torch.load(weights, weights_only=True)
+    tree["theta"] = {name: 2 * t for name, t in tree["theta"].items()}
+    torch.save(tree, weights)
+    with pytest.raises(AssertionError):
+        train("frozen-prototype", "--method.start", str(weights))
+    weights.unlink()
+    assert train("frozen-prototype", "--method.start", str(weights)) == run  # gone is no other
 
 
 def test_explain_says_that_it_follows_learners(train: Callable[..., Path]) -> None:

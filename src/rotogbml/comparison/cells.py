@@ -19,6 +19,7 @@ from rotogbml.studies.table import groups_ignored
 AVERAGE = "average"
 LAST_OF_ACCURACY = "p (Holm)"
 """Titles of columns that others look for."""
+STAND_INS = "Stand-ins for the protocol's datasets (suite core): no number compares with a published one."
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Table:
         bold: of each block's rows the columns whose mean is the table's best.
         choices: which one to use, a line for each situation.
         below: notes, a line each.
+        must: those of them without which the table would mislead: what stands for the datasets, where published
+            numbers are from. They are printed wherever the table is.
     """
 
     heading: str
@@ -40,6 +43,7 @@ class Table:
     bold: list[list[set[int]]]
     choices: list[str]
     below: list[str]
+    must: list[str]
 
 
 class _Field(NamedTuple):
@@ -63,7 +67,8 @@ def table_of(plan: Plan, part: Part) -> Table:
         blocks.append((block, lines))
         bold.append([{c for c in accuracy if len(rows) > 1 and 0 <= _leading(line[c]) == best[c]} for line in lines])
     said = [in_words(choice) for choice in part.choices]
-    return Table(_heading(plan, rows), columns, blocks, bold, said, _below(plan, part, notes))
+    must = [*([STAND_INS] if plan.suite == "core" else []), *notes.lines()]
+    return Table(_heading(plan, rows), columns, blocks, bold, said, _below(plan, part, notes), must)
 
 
 def _fields(plan: Plan, rows: Sequence[CompareRow], targets: Sequence[str], notes: _Notes) -> list[_Field]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rotogbml.comparison.declared import LEARNER
-from rotogbml.comparison.roster import entry_of
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.evaluation.cells import percent, signed_percent
 from rotogbml.studies.ledger import Ledger
@@ -48,8 +47,8 @@ class Choice:
 
 
 SITUATIONS: tuple[tuple[str, Callable[[CompareRow], bool]], ...] = (
-    ("several sources to train on", lambda row: row.images > 0 and not entry_of(row.name).single),
-    ("one source to train on", lambda row: row.images > 0 and entry_of(row.name).single),
+    ("several sources to train on", lambda row: row.images > 0 and row.sources > 1),
+    ("one source to train on", lambda row: row.images > 0 and row.sources == 1),
     ("nothing to train on", lambda row: row.images == 0),
     ("queries that come one at a time", lambda row: row.images > 0 and not _together(row.study.norm)),
 )
@@ -80,7 +79,7 @@ def _choice(ledger: Ledger, situation: str, able: Sequence[CompareRow]) -> Choic
     alike = [row for row in able if row is not best and p.get(row.name, 1.0) >= LEVEL]
     alike.sort(key=lambda row: -row.study.mean)
     good = [best, *alike]
-    timed = [row for row in good if row.adapt_seconds is not None]
+    timed = [row for row in good if row.adapt_seconds]  # one of 0 was lost in the noise of the clock
     scored = [row for row in good if row.brier is not None]
     return Choice(
         situation=situation,

@@ -23,6 +23,9 @@ from rotogbml.studies.published import published_plan, tested
 from rotogbml.training.compared import trains
 from rotogbml.training.sources import hold_out
 
+AS_PUBLISHED = "as-published"
+"""The norm policy that only compared methods have."""
+
 LEARNER = "all"
 """The one learner of such a plan: its settings are methods."""
 EPISODES, N_QUERY = 600, 15
@@ -82,6 +85,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
             left_out.append(f"{name}: {why}")
         else:
             rows.append(entry)
+    _check_used(asked, rows, alone)
     _check_halves(rows, asked.budget)
     starts = [entry_of(entry.start) for entry in rows if entry.start]
     hidden = {entry.name: entry for entry in starts if entry.name not in {row.name for row in rows}}
@@ -89,7 +93,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
     order = [name for name in (*STARTS, *ENTRIES) if name in every]
     plan = replace(
         plan,
-        settings={name: _options(every[name], alone, asked.start) for name in order},
+        settings={name: _options(every[name], alone, asked) for name in order},
         against=asked.ours,
         starts={name: every[name].start for name in order if every[name].start},
         shares={name: every[name].share for name in order if every[name].share != 1.0},
@@ -172,8 +176,13 @@ def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
         test=test,
         judge="best",
         learners={LEARNER: {}},
-        options=dict(asked.options),
+        # As published is of methods: learners keep their own norm, and both stand in one table.
+        options={name: value for name, value in asked.options.items() if not _as_published(name, value)},
     )
+
+
+def _as_published(name: str, value: Any) -> bool:
+    return name == "encoder.norm" and value == AS_PUBLISHED
 
 
 def _check_budget(budget: Rung) -> None:
@@ -187,6 +196,18 @@ def _check_budget(budget: Rung) -> None:
     ((name, value),) = there.items()
     if not 0 < value < float("inf"):
         raise UsageError(f"{name} is {value}: it must be above 0")
+
+
+def _check_used(asked: Asked, rows: Sequence[Entry], alone: str | None) -> None:
+    """Refuse what was said for rows that are not among those chosen."""
+    told = {entry.name: _options(entry, alone, asked) for entry in rows}
+    if asked.start is not None and not any("method.start" in options for options in told.values()):
+        begins = ", ".join(method_presets.NEEDS_START)
+        raise UsageError(f"--start {asked.start}: no row of --methods begins with weights of yours, as {begins} do")
+    if asked.single_source is not None and not any(entry.single for entry in rows):
+        raise UsageError(
+            f"--single_source {asked.single_source}: no row of --methods trains on one source, as protonet-single does"
+        )
 
 
 def _check_halves(rows: Sequence[Entry], budget: Rung) -> None:
@@ -229,9 +250,11 @@ def _given_start(entry: Entry, start: str | None) -> str:
     return f"it begins with {start}, as {entry.name.removesuffix('-single')} does" if twice else ""
 
 
-def _options(entry: Entry, alone: str | None, start: str | None) -> dict[str, Any]:
+def _options(entry: Entry, alone: str | None, asked: Asked) -> dict[str, Any]:
     """Return what ``rotogbml train`` is told of a row."""
-    options = dict(entry.options)
+    options, start = dict(entry.options), asked.start
+    if "method.name" in options and any(_as_published(*option) for option in asked.options.items()):
+        options["encoder.norm"] = AS_PUBLISHED
     trained = options.get("method.name") not in method_presets.UNTRAINED
     if entry.single and trained:
         options["method.source"] = alone

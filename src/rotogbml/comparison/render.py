@@ -23,7 +23,7 @@ WHICH = "Which one to use, by these rows:"
 def render(plan: Plan, parts: Sequence[Part], format: Format) -> str:
     """Return the rows as one string that ends in a line feed, a table for each number of shots."""
     if format == "csv":
-        return _csv([_flat(row) for part in parts for row in part.rows])
+        return _csv([_flat(plan, row) for part in parts for row in part.rows])
     if format == "json":
         whole = {
             "budget": str(plan.rungs[0].budget),
@@ -95,8 +95,9 @@ def _latex(table: Table) -> str:
         for cells, bold in zip(members, bolds, strict=True):
             escaped = [latex_escape(cell) for cell in cells]
             lines.append(" & ".join(rf"\textbf{{{x}}}" if c in bold else x for c, x in enumerate(escaped)) + r" \\")
-    notes = [f"% {line}" for line in [*table.choices, *table.below]]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *notes, ""])
+    notes = [f"% {line}" for line in [*table.choices, *table.below] if line not in table.must]
+    said = [rf"\par\footnotesize {latex_escape(line)}" for line in table.must]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", *said, *notes, ""])
 
 
 def _tree(row: CompareRow) -> dict[str, Any]:
@@ -125,10 +126,11 @@ _MEASURED = ("memory", "training_seconds", "adapt_seconds", "predict_seconds")
 """What no two runs have alike."""
 
 
-def _flat(row: CompareRow) -> dict[str, Any]:
-    """Return a row as one line of CSV."""
+def _flat(plan: Plan, row: CompareRow) -> dict[str, Any]:
+    """Return a row as one line of CSV; accuracies are 0 … 1, published ones too."""
     tree = _tree(row)
-    flat = {name: value for name, value in tree.items() if not isinstance(value, dict | list | tuple)}
+    flat: dict[str, Any] = {"protocol": plan.protocol, "stand_ins": plan.suite == "core", "ours": plan.against}
+    flat |= {name: value for name, value in tree.items() if not isinstance(value, dict | list | tuple)}
     flat |= {f"accuracy {target}": mean for target, (mean, _) in row.study.targets.items()}
     flat |= {f"ci95 {target}": ci95 for target, (_, ci95) in row.study.targets.items()}
     d = row.study.difference
@@ -136,7 +138,10 @@ def _flat(row: CompareRow) -> dict[str, Any]:
     flat["mean"], flat["ci95"] = row.study.mean, row.study.ci95
     flat["untrained"], flat["untrained_ci95"] = row.untrained or ("", "")
     flat["seeds"] = " ".join(map(str, row.study.seeds))
-    flat["published"] = "; ".join(f"{p.table} {p.target} {100 * p.mean:.2f} ({p.source})" for p in row.published)
+    flat["published_elsewhere"] = "; ".join(
+        f"{p.target} {p.mean:.4f}{'' if p.ci95 is None else f' ± {p.ci95:.4f}'} ({p.note(plan.suite)})"
+        for p in row.published
+    )
     return flat
 
 

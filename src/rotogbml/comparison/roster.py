@@ -111,7 +111,7 @@ def _learner(name: str, ours: bool) -> Entry:
     )
 
 
-_NOT_SINGLE = ("pixels", "relationnet-softmax", "metaoptnet-svm")
+_NOT_SINGLE = ("pixels",)
 
 
 def _with_single(entry: Entry) -> list[Entry]:

@@ -32,6 +32,8 @@ class CompareRow:
     """As papers write it, with what it begins with."""
     trained_on: str
     """In words: how many sources, which one alone, or that nothing is trained."""
+    sources: int
+    """The most that a training of it saw."""
     study: StudyRow
     """Accuracies, intervals and the difference to ours."""
     untrained: Interval | None
@@ -85,6 +87,7 @@ def _row(ledger: Ledger, row: StudyRow, number: int, untrained: Interval | None)
         name=row.setting,
         label=_label(plan, entry),
         trained_on=_trained_on(plan, entry, list(outcomes.values())),
+        sources=max(len(outcome["sources"]) for outcome in outcomes.values()),
         study=row,
         untrained=untrained,
         parameters=None if entry.pixels else _most([pair[0].get("parameters") for pair in costs]),

@@ -29,7 +29,7 @@ from rotogbml.errors import UsageError, did_you_mean
 
 NORMS = ("batch", "support", "running", "per-step", "group", "layer", "none")
 MOVING = "moving"
-"""Not for learners: whether a pass is training or test is told by ``NormPass.seen``, which inner steps leave out."""
+"""Of compared methods alone: whether a pass is training or test is told by ``NormPass.seen``, in inner steps too."""
 
 EPS = 1e-5
 """Added to every variance; the value of torch's own norms."""

@@ -265,8 +265,9 @@ def check_head(config: RunConfig, run: str, n_way: int) -> None:
     head = config.head or "linear"
     if n_way != config.episodes.n_way and not HEADS[head].any_way:
         free = ", ".join(name for name in sorted(HEADS) if HEADS[name].any_way)
+        other = "" if name is not None else f", or with a --head that serves any n_way ({free})"
         raise UsageError(
             f"{run} was trained {config.episodes.n_way}-way and its {head} head has one row for each of those classes: "
-            f"it cannot be tested {n_way}-way. Train with --episodes.n_way {n_way}, or with a --head that serves any "
-            f"n_way ({free}); or test {config.episodes.n_way}-way (without --n_way)"
+            f"it cannot be tested {n_way}-way. Train with --episodes.n_way {n_way}{other}; or test "
+            f"{config.episodes.n_way}-way (without --n_way)"
         )

@@ -81,7 +81,10 @@ def _scaled(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _archive(path: Path) -> dict[str, Any]:
     if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path} cannot be read as weights (it is no archive of torch.save): save a state_dict")
+        raise UsageError(
+            f"{path} cannot be read as weights (it is no archive of torch.save; those of before torch 1.6 are plain "
+            "pickles, which can run any code): save a state_dict with a newer torch, or as .safetensors"
+        )
     try:
         tree = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # torch's own words advise to load it unsafely

@@ -71,11 +71,18 @@ def build(
     Args:
         config: resolved.
         size: side of the images, pixels.
-        test_steps: of a learner, in place of its own.
+        test_steps: of a learner, in place of its own, and of mtl, in place of ``method.inner_steps``.
         classes: how many training classes each source has: some methods have a head over them.
         begin: take up the weights that ``method.start`` names.
+
+    Raises:
+        UsageError: ``test_steps`` are given of a method that has none.
     """
     if config.method.name is not None:
+        if test_steps is not None:
+            if config.method.inner_steps is None:
+                raise UsageError(f"{config.method.name} has no inner steps: leave --test_steps out")
+            config = replace(config, method=replace(config.method, inner_steps=test_steps))
         return create_method(config, size, classes, begin)
     return build_learner(config, size, test_steps)
 

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any
 
-from rotogbml import method_presets
+from rotogbml import method_presets, presets
 from rotogbml.config import HomogenizerConfig, IsiConfig, LearnerConfig, RotateConfig, RunConfig
 from rotogbml.errors import UsageError
 from rotogbml.methods import HUB
@@ -54,6 +54,7 @@ def of_method(c: RunConfig) -> RunConfig:
     for option, given in unequal.items():
         if given and (name in (*method_presets.ON_IMAGES, *method_presets.ON_PAIRS) or not trains(c)):
             raise UsageError(f"episodes.{option} is of tasks drawn one by one, and {name} draws none: leave it out")
+    _check_mix(c, method.source)
     if method.source is not None:
         episodes = dataclasses.replace(episodes, mix="single-source")
     changes: dict[str, Any] = {"method": method, "episodes": episodes, "outer": settle(c.outer, "outer")}
@@ -67,6 +68,19 @@ def of_method(c: RunConfig) -> RunConfig:
     if not trains(c):
         changes |= {"steps": 0, "minutes": None}
     return dataclasses.replace(c, **changes, homogenizer=_homogenizer(c), isi=_isi(c))
+
+
+def _check_mix(c: RunConfig, source: str | None) -> None:
+    """Refuse a mix of the sources where it says nothing; a protocol's is of all that train by it."""
+    name, mix = c.method.name, c.episodes.mix
+    if c.protocol is not None or mix in (None, presets.value("episodes.mix", c.preset, c.shift)):
+        return
+    pairs = name in method_presets.ON_PAIRS
+    if pairs or name in method_presets.ON_IMAGES or not trains(c):
+        draws = "pairs of tasks of two sources" if pairs else "images"
+        raise UsageError(f"episodes.mix is {mix}, and {name} draws {draws}: leave it out")
+    if source is not None and mix != "single-source":
+        raise UsageError(f"episodes.mix is {mix}, and {name} trains on {source} alone: leave one of the two out")
 
 
 def brings_weights(config: RunConfig) -> bool:

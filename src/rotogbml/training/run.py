@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import platform
@@ -176,6 +177,7 @@ class RunFolder:
             "sources": {name: source.digest for name, source in sorted(sources.items())},
             "packs": _packs(sources),
             **_begun(config, before),
+            "weights": before.get("weights") or _weights(config),
         }
         write_atomic(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
@@ -209,6 +211,12 @@ class RunFolder:
                     f"{self.path} holds another run ({name} is {there.get(name)} there, {here.get(name)} here): "
                     "choose another --out, or give that run's options to go on with it"
                 )
+        began, now = self.read_record().get("weights"), _weights(config)
+        if began and now and began != now:
+            raise UsageError(
+                f"the weights at {config.method.start} are not those that {self.path} began with: put those back, or "
+                "choose another --out"
+            )
         changed = self.others(sources)
         if changed:
             raise UsageError(
@@ -225,6 +233,18 @@ class RunFolder:
 
 def _packs(sources: dict[str, PackedSource]) -> dict[str, str]:
     return {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
+
+
+def _weights(config: RunConfig) -> str | None:
+    """Return the digest of the file of weights that a run begins with; None where it is no file, or gone.
+
+    A run folder has none: its own record says what it is.
+    """
+    start = config.method.start
+    if start is None or not Path(start).is_file():
+        return None
+    with Path(start).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _begun(config: RunConfig, before: dict[str, Any]) -> dict[str, Any]:
