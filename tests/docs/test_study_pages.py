@@ -70,7 +70,7 @@ def test_steps_are_a_column_where_the_budget_is_another_one() -> None:
 def test_numbers_beside_defaults_are_those_of_the_outcomes() -> None:
     rows = {
         (stage, row.budget.amount, row.setting): row.difference
-        for stage in ("stage1", "stage2", "mixes", "mixes-elsewhere", "turning", "instead")
+        for stage in ("stage1", "stage2", "mixes", "mixes-elsewhere", "turning", "instead", "readings")
         for row in study_rows(study_tables.ledger_of(stage))
         if (row.checkpoint, row.k_shot) == ("averaged", 1)
     }
