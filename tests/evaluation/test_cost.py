@@ -68,8 +68,20 @@ def test_what_is_counted_where(fixed: Fixed, monkeypatch: pytest.MonkeyPatch, te
     assert (found.timed_episodes, slow.adapted) == (timed, timed + 1)  # the first time is not counted
 
 
-def test_a_reading_that_was_disturbed_does_not_count(fixed: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another program took a second of the clock in one reading of each kind."""
+def once(x: Tensor, reading: int) -> float:
+    """Another program took the clock in one reading of each kind."""
+    return 0.05 if reading == 3 else 0.0
+
+
+def throughout(x: Tensor, reading: int) -> float:
+    """It did so whenever the batch was read: another image seems to cost as much as the first with all before it."""
+    return 0.09 if len(x) > 1 and reading < 5 else 0.0
+
+
+@pytest.mark.parametrize("lost", [once, throughout])
+def test_readings_that_were_disturbed_do_not_count(
+    fixed: Fixed, monkeypatch: pytest.MonkeyPatch, lost: Callable[[Tensor, int], float]
+) -> None:
     clock = Clock()
     monkeypatch.setattr(costs, "time", clock)
     slow = Slow(clock, ready=0.0, first=0.002, image=0.0001)
@@ -81,31 +93,7 @@ def test_a_reading_that_was_disturbed_does_not_count(fixed: Fixed, monkeypatch: 
 
         def disturbed(x: Tensor) -> Tensor:
             judged.append(len(x))
-            clock.now += 0.05 if judged.count(len(x)) == 3 else 0.0
-            return judge(x)
-
-        return disturbed
-
-    slow.ready = ready  # ty: ignore[invalid-assignment]
-    found = cost(slow, fixed, 2)  # ty: ignore[invalid-argument-type]
-    assert found.predict_seconds == pytest.approx(0.0001)
-    assert found.adapt_seconds == pytest.approx(0.002)
-
-
-def test_a_batch_that_was_disturbed_throughout_is_read_again(fixed: Fixed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where another image seems to cost as much as the first with all before it, nothing would be left for adapting."""
-    clock = Clock()
-    monkeypatch.setattr(costs, "time", clock)
-    slow = Slow(clock, ready=0.0, first=0.002, image=0.0001)
-    judged: list[int] = []
-    undisturbed = slow.ready
-
-    def ready(episode: Episode) -> Callable[[Tensor], Tensor]:
-        judge = undisturbed(episode)
-
-        def disturbed(x: Tensor) -> Tensor:
-            judged.append(len(x))
-            clock.now += 0.09 if len(x) > 1 and judged.count(len(x)) < 5 else 0.0
+            clock.now += lost(x, judged.count(len(x)))
             return judge(x)
 
         return disturbed

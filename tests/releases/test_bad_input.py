@@ -13,8 +13,8 @@ import pytest
 
 from rotogbml.cli import main
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import open_files
 from rotogbml.releases.importing import import_release, read_release
+from rotogbml.releases.root import open_files
 from rotogbml.releases.tables import read_csv
 
 Lay = Callable[..., Path]

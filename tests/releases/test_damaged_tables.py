@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rotogbml.errors import UsageError
-from rotogbml.releases.files import open_files
 from rotogbml.releases.importing import read_release
+from rotogbml.releases.root import open_files
 from rotogbml.releases.tables import header_of, read_csv
 
 Lay = Callable[..., Path]

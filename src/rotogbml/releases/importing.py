@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rotogbml.errors import RotogbmlError, UsageError, did_you_mean
-from rotogbml.releases.files import Files, open_above, open_files
+from rotogbml.releases.files import Files
 from rotogbml.releases.reading import Reading, Row
 from rotogbml.releases.registry import release_named
 from rotogbml.releases.release import Release
+from rotogbml.releases.root import open_above, open_files
 from rotogbml.sources.containers import ARCHIVE_SUFFIXES
 from rotogbml.sources.options import PackOptions
 from rotogbml.sources.overlap import Avoid
