@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,6 +70,14 @@ def test_an_empty_folder_takes_nothing_from_beside_it(
     (root / "empty").mkdir()
     with pytest.raises(UsageError, match="nothing of"):
         read_release(name, root / "empty")
+
+
+def test_an_archive_takes_nothing_from_beside_it(lay: Lay, pictures: Pictures) -> None:
+    root = lay(pictures(["Plantae/moss/1.jpg"]))
+    with zipfile.ZipFile(root / "other.zip", "w") as archive:
+        archive.writestr("jpg/image_00001.jpg", b"x")
+    with pytest.raises(UsageError, match="nothing of"):
+        read_release("plantae", root / "other.zip")
 
 
 @pytest.mark.parametrize(

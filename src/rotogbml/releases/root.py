@@ -104,7 +104,9 @@ def _within(path: Path, above: Path, patterns: Sequence[str]) -> bool:
     if not telling and len(short) < 2:
         return False
     way = path.relative_to(above).parts[0]
-    return way.casefold() in SPLIT_FOLDERS or way in {item.name for item in (*telling, *short)} or path.is_file()
+    if path.is_file():
+        return container_at(path) is None  # an archive is a release of its own, or none
+    return way.casefold() in SPLIT_FOLDERS or way in {item.name for item in (*telling, *short)}
 
 
 def _lettered(folder: Path) -> bool:
