@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rotogbml.cli import main
 from rotogbml.comparison.render import _MEASURED
 from rotogbml.comparison.verb import FILES, PAGE
+from rotogbml.encoders import create_encoder
 from rotogbml.studies.ledger import FILE
 from rotogbml.studies.plan_file import SHIPPED
 
@@ -188,6 +190,23 @@ def test_a_start_that_fails_takes_its_rows_with_it(
     )
     assert "2 trainings failed" in printed.err
     assert [line["name"] for line in table(out)] == ["rotogbml-maml"]
+
+
+@pytest.mark.usefixtures("inline")
+def test_other_weights_under_the_same_name_are_refused(
+    stand_ins: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is done would stand in the table for weights that nobody tested."""
+    weights, out = tmp_path / "w.pt", str(tmp_path / "out")
+    mine = create_encoder("conv4", 16, 4)
+    torch.save(dict(mine.named_parameters()), weights)
+    said = [*STRONG, "--sources", str(stand_ins), "--methods", "frozen-prototype", "--ours", "protonet"]
+    said += ["--start", str(weights), "--steps", "1", *tiny, "--out", out]
+    assert main(said) == 0
+    assert main(said) == 0  # the same weights
+    torch.save({name: 2 * p.detach() for name, p in mine.named_parameters()}, weights)
+    assert main(said) == 2
+    assert f"the weights at {weights} are not those that" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

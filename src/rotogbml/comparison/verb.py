@@ -18,6 +18,7 @@ from rotogbml.files import make_folder, write_atomic
 from rotogbml.lock import locked
 from rotogbml.method_presets import UNTRAINED
 from rotogbml.studies.carrying import carry_out, mean_seconds, seconds_ahead
+from rotogbml.studies.cell import Work
 from rotogbml.studies.check import check_cells
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Cell, Plan, Rung
@@ -25,6 +26,7 @@ from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import check_workers, create_pool
 from rotogbml.studies.published import check_there, words
 from rotogbml.training.progress import clock
+from rotogbml.training.run import RunFolder
 from rotogbml.training.sources import open_sources
 
 RUNS = Path("runs/compare")
@@ -131,6 +133,9 @@ def compare(
         ledger = Ledger(plan, folder / FILE)
         budget = plan.rungs[0].budget
         lacking = ledger.lacks(plan.cells(plan.rungs[0]), budget)
+        for cell, _ in ledger.done:  # the digests of outcomes know a file by its name
+            start = plan.settings[cell.setting].get("method.start")
+            RunFolder(Work.of(plan, cell, budget, folder, packs).run).check_start(start)
         check_cells(plan, [(cell, budget) for cell in lacking], packs, folder, "leave it out (--without NAME)")
         write_atomic(folder / PLAN, written(plan))
         pool = create_pool(folder, workers, stop_after, cluster, cluster_options)

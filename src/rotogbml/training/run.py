@@ -177,7 +177,7 @@ class RunFolder:
             "sources": {name: source.digest for name, source in sorted(sources.items())},
             "packs": _packs(sources),
             **_begun(config, before),
-            "weights": before.get("weights") or _weights(config),
+            "weights": before.get("weights") or _digest_of(config.method.start),
         }
         write_atomic(self.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
@@ -211,17 +211,25 @@ class RunFolder:
                     f"{self.path} holds another run ({name} is {there.get(name)} there, {here.get(name)} here): "
                     "choose another --out, or give that run's options to go on with it"
                 )
-        began, now = self.read_record().get("weights"), _weights(config)
-        if began and now and began != now:
-            raise UsageError(
-                f"the weights at {config.method.start} are not those that {self.path} began with: put those back, or "
-                "choose another --out"
-            )
+        self.check_start(config.method.start)
         changed = self.others(sources)
         if changed:
             raise UsageError(
                 f"the images or classes of '{changed[0]}' are not those {self.path} was trained on: "
                 "put that pack back, or choose another --out"
+            )
+
+    def check_start(self, start: str | None) -> None:
+        """Check that a file of weights is the one that the run began with; one that is gone, or unknown, may be.
+
+        Raises:
+            UsageError: it is another one.
+        """
+        began, now = self.read_record().get("weights"), _digest_of(start)
+        if began and now and began != now:
+            raise UsageError(
+                f"the weights at {start} are not those that {self.path} began with: put those back, or choose another "
+                "--out"
             )
 
     def others(self, sources: dict[str, PackedSource]) -> list[str]:
@@ -235,12 +243,11 @@ def _packs(sources: dict[str, PackedSource]) -> dict[str, str]:
     return {name: pack_digest({name: source}) for name, source in sorted(sources.items())}
 
 
-def _weights(config: RunConfig) -> str | None:
-    """Return the digest of the file of weights that a run begins with; None where it is no file, or gone.
+def _digest_of(start: str | None) -> str | None:
+    """Return the digest of a file of weights; None where it is none, or gone.
 
     A run folder has none: its own record says what it is.
     """
-    start = config.method.start
     if start is None or not Path(start).is_file():
         return None
     with Path(start).open("rb") as file:
