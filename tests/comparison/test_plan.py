@@ -216,6 +216,15 @@ def test_names_and_groups() -> None:
     assert set(every) - set(multi) == {name for name in ENTRIES if name.endswith("-single")}
 
 
+def test_options_of_learners_and_of_one_row(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    options = {"encoder.width": 4, "learner.inner_lr": 0.1, "reptile/learner.inner_lr": 0.001, "protonet/isi.rate": 0.2}
+    plan, _ = planned(methods=("protonet", "maml", "reptile", "baseline"), options=options)
+    assert plan.options == {"encoder.width": 4}
+    rates = {name: chosen.get("learner.inner_lr") for name, chosen in plan.settings.items()}
+    assert rates == {"baseline": None, "protonet": None, "maml": 0.1, "reptile": 0.001, "rotogbml-maml": 0.1}
+    assert [name for name, chosen in plan.settings.items() if "isi.rate" in chosen] == ["protonet"]
+
+
 def test_as_published_is_of_methods_and_learners_keep_their_norm(
     planned: Callable[..., tuple[Plan, list[str]]],
 ) -> None:
@@ -254,6 +263,7 @@ def test_as_published_is_of_methods_and_learners_keep_their_norm(
         ({"single_source": "cars"}, "single_source: 'cars' is not trained on for every target"),
         ({"single_source": "eurosat"}, "single_source: 'eurosat' is not trained on for every target"),
         ({"k_shot": (1, 1)}, "a target, seed or k_shot stands there twice"),
+        ({"options": {"protonte/isi.rate": 4}}, r"'protonte' is no row of this comparison \(did you mean 'protonet'"),
         ({"options": {"encodr.width": 4}}, r"unknown option 'encodr.width' \(did you mean 'encoder.width'\?\)"),
         ({"protocol": "", "suite": "paper", "targets": ()}, "no --targets"),
         ({"protocol": "", "suite": "paper", "targets": ("cras",)}, "did you mean 'cars'"),

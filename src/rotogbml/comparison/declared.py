@@ -176,13 +176,29 @@ def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
         test=test,
         judge="best",
         learners={LEARNER: {}},
-        # As published is of methods: learners keep their own norm, and both stand in one table.
-        options={name: value for name, value in asked.options.items() if not _as_published(name, value)},
+        options={name: value for name, value in asked.options.items() if not _of_some_rows(name, value)},
     )
+
+
+def _of_some_rows(name: str, value: Any) -> bool:
+    """Return whether an option is of learners alone, of methods alone, or of the one row that it names."""
+    return name.startswith("learner.") or _as_published(name, value) or "/" in name
 
 
 def _as_published(name: str, value: Any) -> bool:
     return name == "encoder.norm" and value == AS_PUBLISHED
+
+
+def _own(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options of some rows that are of this one: what names it last, so that it wins."""
+    method = "method.name" in entry.options
+    own = {
+        name: value
+        for name, value in options.items()
+        if "/" not in name and (_as_published(name, value) if method else name.startswith("learner."))
+    }
+    named = (name.partition("/") for name in options)
+    return own | {option: options[f"{row}/{option}"] for row, _, option in named if option and row == entry.name}
 
 
 def _check_budget(budget: Rung) -> None:
@@ -200,6 +216,10 @@ def _check_budget(budget: Rung) -> None:
 
 def _check_used(asked: Asked, rows: Sequence[Entry], alone: str | None) -> None:
     """Refuse what was said for rows that are not among those chosen."""
+    for name in asked.options:
+        row, names_it, _ = name.partition("/")
+        if names_it and row not in [entry.name for entry in rows]:
+            raise UsageError(f"option '{name}': '{row}' is no row of this comparison{did_you_mean(row, ENTRIES)}")
     told = {entry.name: _options(entry, alone, asked) for entry in rows}
     if asked.start is not None and not any("method.start" in options for options in told.values()):
         begins = ", ".join(method_presets.NEEDS_START)
@@ -252,9 +272,7 @@ def _given_start(entry: Entry, start: str | None) -> str:
 
 def _options(entry: Entry, alone: str | None, asked: Asked) -> dict[str, Any]:
     """Return what ``rotogbml train`` is told of a row."""
-    options, start = dict(entry.options), asked.start
-    if "method.name" in options and any(_as_published(*option) for option in asked.options.items()):
-        options["encoder.norm"] = AS_PUBLISHED
+    options, start = {**entry.options, **_own(entry, asked.options)}, asked.start
     trained = options.get("method.name") not in method_presets.UNTRAINED
     if entry.single and trained:
         options["method.source"] = alone

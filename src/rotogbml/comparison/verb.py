@@ -90,7 +90,8 @@ def compare(
         start: Weights that frozen-prototype, linear-probe, finetune and mtl begin with (a run, a file, or
             hub:OWNER/NAME/FILE) in place of those trained here.
         untrained: Test each network before training too.
-        options: More options of ``rotogbml train`` for every row, such as {"encoder.name": "conv4"}.
+        options: More options of ``rotogbml train`` for every row, such as {"encoder.name": "conv4"}; those of
+            ``learner.`` are of rows with an inner loop, and "NAME/option" is of one row alone.
         out: Folder of the comparison; runs/compare where not given. What is done there is not done again.
         workers: Trainings at once, one thread each; as many as cores where not given.
         stop_after: Begin no training after so many minutes; a later call goes on. Not on a cluster.
