@@ -24,7 +24,7 @@ STEPS = ["--learner.inner_steps", "3", "--learner.test_steps", "10"]
 
 # λ (1 + δ) = 24, as in iMAML's code; fewer steps, for time.
 IMAML = [
-    *("--learner.inner_steps", "4", "--learner.lam", "1", "--learner.cg_damping", "23"),
+    *("--learner.inner_lr", "0.1", "--learner.inner_steps", "4", "--learner.lam", "1", "--learner.cg_damping", "23"),
     *("--learner.cg_steps", "2", "--learner.cg_tolerance", "0.1"),
 ]
 
