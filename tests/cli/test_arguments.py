@@ -233,7 +233,7 @@ def test_help_lists_what_is_inside_the_groups_that_can_be_off(capsys: pytest.Cap
     assert "--homogenizer.rotate.align {rotated,shared} Make gradients agree" in said
     assert "(preset: shared; paper: rotated)" in said
     assert "(preset: 0.1 if weak, 1.5 if strong)" in said
-    assert "(eta_base). (preset: 0.01; imaml: 0.1; reptile: 0.001)" in said
+    assert "(eta_base). (preset: 0.01; reptile: 0.001)" in said
     assert "(of imaml: 11.0; paper: 0.0)" in said
     for short in ("--learner anil", "--homogenizer none", "--isi off"):
         assert short in said
