@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rotogbml.cli import main
@@ -142,6 +143,22 @@ def test_of_two_label_files_that_differ_the_other_is_named(lay: Lay, pictures: P
     root = lay(pictures(["images/1.png"]) | {name: text.encode() for name, text in tables.items()})
     remarks = check("chestx", root).remarks
     assert "'Data_Entry_2017.csv' is read, and 'Data_Entry_2017_v2020.csv', which differs from it, is not" in remarks
+
+
+@pytest.mark.parametrize(("count", "classes", "refused"), [(1360, 17, True), (1360, 102, False), (8189, 102, False)])
+def test_labels_of_flowers_of_another_version(
+    lay: Lay, pictures: Pictures, count: int, classes: int, refused: bool
+) -> None:
+    """Labels go by an image's number: those of Flowers-17 would be wrong for every one."""
+    file = io.BytesIO()
+    pytest.importorskip("scipy.io").savemat(file, {"labels": 1 + np.arange(count)[None] % classes})
+    root = lay(pictures(["jpg/image_00001.jpg"]) | {"imagelabels.mat": file.getvalue()})
+    if refused:
+        with pytest.raises(UsageError, match="is of Oxford Flowers-17: 1,360 labels from 1 to 17"):
+            read_release("flowers102", root)
+        return
+    remarks = read_release("flowers102", root).reading.remarks
+    assert any("1,360 labels where the release's has 8,189" in remark for remark in remarks) == (count != 8189)
 
 
 def test_a_file_that_is_absent_counts_once(lay: Lay, pictures: Pictures) -> None:
