@@ -10,6 +10,9 @@ from typing import Any
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.learner_presets import Option, Own
 
+AS_PUBLISHED = "as-published"
+"""The norm policy that only compared methods have: as each one's own code did."""
+
 SPELT = {
     "baseline": "Linear (Baseline)",
     "baseline++": "Baseline++",

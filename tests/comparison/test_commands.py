@@ -223,7 +223,7 @@ def test_other_weights_under_the_same_name_are_refused(
         (["--steps", "1", "--methods", "baseline", "--options", '{"learner.lam": 1}'], "learner.lam"),
         (
             ["--images", "999", "--methods", "baseline", "--options", '{"baseline/learner.inner_lr": 0.2}'],
-            "settings cannot be carried out: baseline: baseline has no inner loop",
+            "2 of 2 settings cannot be carried out: baseline: baseline has no inner loop",
         ),
         (
             ["--steps", "1", "--methods", "protonet", "--options", '{"episodes.k_shot": 1, "episodes.n_way": 12}'],

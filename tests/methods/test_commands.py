@@ -356,7 +356,9 @@ def test_steps_at_test_are_mtls_and_refused_of_what_has_none(train: Callable[...
         rotogbml.evaluate([str(train("protonet"))], test_steps=3, episodes=4, workers=1)
 
 
-def test_other_weights_under_the_same_name_are_refused(train: Callable[..., Path], first: Path, tmp_path: Path) -> None:
+def test_other_weights_under_the_same_name_are_refused(
+    train: Callable[..., Path], first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A run that went on would still hold the weights that it began with."""
     weights = tmp_path / "w.pt"
     shutil.copy(first / "checkpoints/best.pt", weights)
@@ -367,6 +369,7 @@ def test_other_weights_under_the_same_name_are_refused(train: Callable[..., Path
     torch.save(tree, weights)
     with pytest.raises(AssertionError):
         train("frozen-prototype", "--method.start", str(weights))
+    assert f"the weights at {weights} are not those that {run} began with" in capsys.readouterr().err
     weights.unlink()
     assert train("frozen-prototype", "--method.start", str(weights)) == run  # gone is no other
 

@@ -58,7 +58,8 @@ class TestMiniImageNet:
         table = "filename,label\nn0153282900000001.jpg,n01532829\n"
         reading = read_release("miniimagenet", lay(files | {"train.csv": table})).reading
         assert reading.counts() == {"other_layout": 1, "unnamed_file": 1}
-        said, *_ = reading.remarks
+        said, *absent = reading.remarks
+        assert [remark.split(" ")[0] for remark in absent] == ["val.csv", "test.csv"]
         assert said.startswith("two layouts lie in one place: lists, which are read, and class folders with 1 more")
         assert "such as 'test/n01930112/a.jpg'" in said
 

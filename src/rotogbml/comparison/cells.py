@@ -33,8 +33,8 @@ class Table:
         bold: of each block's rows the columns whose mean is the table's best.
         choices: which one to use, a line for each situation.
         below: notes, a line each.
-        must: those of them without which the table would mislead: what stands for the datasets, where published
-            numbers are from. They are printed wherever the table is.
+        must: without which the table would mislead: what stands for the datasets (the heading says it too), and
+            where published numbers are from (``below`` has them too). They are printed wherever the table is.
     """
 
     heading: str

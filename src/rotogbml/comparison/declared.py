@@ -23,9 +23,6 @@ from rotogbml.studies.published import published_plan, tested
 from rotogbml.training.compared import trains
 from rotogbml.training.sources import hold_out
 
-AS_PUBLISHED = "as-published"
-"""The norm policy that only compared methods have."""
-
 LEARNER = "all"
 """The one learner of such a plan: its settings are methods."""
 EPISODES, N_QUERY = 600, 15
@@ -85,7 +82,6 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
             left_out.append(f"{name}: {why}")
         else:
             rows.append(entry)
-    _check_used(asked, rows, alone)
     _check_halves(rows, asked.budget)
     starts = [entry_of(entry.start) for entry in rows if entry.start]
     hidden = {entry.name: entry for entry in starts if entry.name not in {row.name for row in rows}}
@@ -100,6 +96,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
         hidden=tuple(name for name in order if name in hidden),
         pixels=tuple(name for name in order if every[name].pixels),
     )
+    _check_used(asked, plan)
     images = dict.fromkeys(order, (0, 0))
     for name in order:
         with contextlib.suppress(UsageError):  # it is said before anything trains, of all rows at once
@@ -186,7 +183,7 @@ def _of_some_rows(name: str, value: Any) -> bool:
 
 
 def _as_published(name: str, value: Any) -> bool:
-    return name == "encoder.norm" and value == AS_PUBLISHED
+    return name == "encoder.norm" and value == method_presets.AS_PUBLISHED
 
 
 def _own(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,17 +211,17 @@ def _check_budget(budget: Rung) -> None:
         raise UsageError(f"{name} is {value}: it must be above 0")
 
 
-def _check_used(asked: Asked, rows: Sequence[Entry], alone: str | None) -> None:
+def _check_used(asked: Asked, plan: Plan) -> None:
     """Refuse what was said for rows that are not among those chosen."""
+    rows = [name for name in plan.settings if name not in plan.hidden]
     for name in asked.options:
         row, names_it, _ = name.partition("/")
-        if names_it and row not in [entry.name for entry in rows]:
+        if names_it and row not in rows:
             raise UsageError(f"option '{name}': '{row}' is no row of this comparison{did_you_mean(row, ENTRIES)}")
-    told = {entry.name: _options(entry, alone, asked) for entry in rows}
-    if asked.start is not None and not any("method.start" in options for options in told.values()):
+    if asked.start is not None and not any("method.start" in options for options in plan.settings.values()):
         begins = ", ".join(method_presets.NEEDS_START)
         raise UsageError(f"--start {asked.start}: no row of --methods begins with weights of yours, as {begins} do")
-    if asked.single_source is not None and not any(entry.single for entry in rows):
+    if asked.single_source is not None and not any(entry_of(name).single for name in rows):
         raise UsageError(
             f"--single_source {asked.single_source}: no row of --methods trains on one source, as protonet-single does"
         )

@@ -137,7 +137,7 @@ def create_method(
     name, e = config.method.name, config.encoder
     assert name is not None
     method_presets.check_name(name)
-    published = e.norm == "as-published"
+    published = e.norm == method_presets.AS_PUBLISHED
     encoder = create_encoder(e.name, size, e.width, MOVING if published else e.norm or "batch", 1, e.precision)
     options = {key: value for key, value in vars(config.method).items() if key != "name"}
     made = RECIPES[name](Setting(name, options, encoder, size, config.episodes.n_way, classes or {}, published))

@@ -60,8 +60,7 @@ def read_release(name: str, path: str | Path, whole: bool = False) -> Read:
             if alone is not None:
                 return alone
         raise
-    ours = _from(reading, files, path) or _left_from(reading, files, path)
-    alone = None if ours else _alone(release, files, path, whole)
+    alone = None if _knows(reading, files, path) else _alone(release, files, path, whole)
     if alone is not None:
         return alone
     if reading.rows:
@@ -79,16 +78,11 @@ def _reading(release: Release, files: Files, whole: bool) -> Reading:
     return reading
 
 
-def _from(reading: Reading, files: Files, path: str | Path) -> bool:
-    """Return whether an image is taken from the very place that was given."""
+def _knows(reading: Reading, files: Files, path: str | Path) -> bool:
+    """Return whether an image of the very place that was given is taken, or left out as its own: its test part, say."""
     place = _below(files, path)
-    return not place or any(row.path.startswith(f"{place}/") for row in reading.rows)
-
-
-def _left_from(reading: Reading, files: Files, path: str | Path) -> bool:
-    """Return whether the release knows images of the place that was given, and leaves them out: its test part, say."""
-    place = _below(files, path)
-    return any(left.startswith(f"{place}/") for left, reason in reading.left if reason in _KNOWN)
+    known = [*(row.path for row in reading.rows), *(left for left, reason in reading.left if reason in _KNOWN)]
+    return not place or any(image.startswith(f"{place}/") for image in known)
 
 
 def _below(files: Files, path: str | Path) -> str:

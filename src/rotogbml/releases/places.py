@@ -141,10 +141,10 @@ def _folders(files: Files, whole: bool) -> Reading:
     lettered = [(path, _class_of(path.split("/")[:-1])) for path in files.images]
     easy = next((path for path, label in lettered if label is None and f"/{path}".split("/")[-2] in known), "")
     letters = next((path for path, label in lettered if label is not None), "")
-    siblings = _siblings(files, known)
     if easy and letters:
         raise UsageError(f"{files.root} holds two releases, such as '{easy}' and '{letters}': give the folder of one")
     if sum(label is not None for _, label in lettered) * 2 <= len(lettered):
+        siblings = _siblings(files, known)
         reading = class_folders(
             files,
             "class folders (no lists)",

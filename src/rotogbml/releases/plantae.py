@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from rotogbml.errors import UsageError
@@ -116,31 +117,27 @@ def _folders(files: Files) -> Reading:
 
 def _refuse_others(files: Files, reading: Reading) -> None:
     """Refuse class folders of another release: species may have any name, and all of them would be taken."""
-    labels = {row.label for row in reading.rows}
+    why = _why_none(files, {row.label: None for row in reading.rows})
+    if why:
+        raise UsageError(f"nothing of {RELEASE.title} under {files.root}: {why}")
+
+
+def _why_none(files: Files, labels: Collection[str]) -> str:
+    """Return what shows that folders are no species; empty where nothing does."""
+    mend = "import that, or give the folder of the plants alone"
     lists = files.named(*_LABELS)
     if lists:
-        raise UsageError(
-            f"nothing of {RELEASE.title} under {files.root}: no folder says Plantae, and '{lists[0]}' is a label file "
-            "of another release: import that, or give the folder of the plants alone"
-        )
+        return f"no folder says Plantae, and '{lists[0]}' is a label file of another release: {mend}"
     if labels and all(map(_HEAP.match, labels)):
-        raise UsageError(
-            f"nothing of {RELEASE.title} under {files.root}: its images lie in '{min(labels)}', which is no species; "
-            f"expected {RELEASE.layout}"
-        )
-    scenes = sorted(labels & {name.replace("/", "-") for name in published_lines("places365.txt")})
+        return f"its images lie in '{min(labels)}', which is no species; expected {RELEASE.layout}"
+    scenes = sorted({name.replace("/", "-") for name in published_lines("places365.txt")}.intersection(labels))
     if len(scenes) * 2 > len(labels):
-        raise UsageError(
-            f"nothing of {RELEASE.title} under {files.root}: its class folder '{scenes[0]}' is as in places: import "
-            "that, or give the folder of the plants alone"
-        )
-    for row in reading.rows:
-        other = next((name for name, pattern in _OTHERS.items() if pattern.match(row.label)), "")
+        return f"its class folder '{scenes[0]}' is as in places: {mend}"
+    for label in labels:
+        other = next((name for name, pattern in _OTHERS.items() if pattern.match(label)), "")
         if other:
-            raise UsageError(
-                f"nothing of {RELEASE.title} under {files.root}: its class folder '{row.label}' is as in {other}: "
-                "import that, or give the folder of the plants alone"
-            )
+            return f"its class folder '{label}' is as in {other}: {mend}"
+    return ""
 
 
 def _is_plant(path: str) -> bool:

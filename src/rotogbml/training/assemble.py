@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from rotogbml import method_presets
 from rotogbml.config import RunConfig
 from rotogbml.encoders import MOVING, create_encoder
 from rotogbml.encoders.isi import Isi
@@ -184,7 +185,7 @@ def _tell_norm_of_start(config: RunConfig) -> None:
     if start is None or not Path(start).is_dir() or ":" in config.encoder.name:
         return
     theirs, ours = RunFolder(Path(start)).read_config().encoder.norm, config.encoder.norm
-    as_published = {"as-published": MOVING}
+    as_published = {method_presets.AS_PUBLISHED: MOVING}
     if as_published.get(theirs or "", theirs) != as_published.get(ours or "", ours):
         log.warning(
             "%s was trained with norm %s, and here norm is %s: features will not be those that it was trained to give; "

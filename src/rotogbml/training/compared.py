@@ -140,7 +140,7 @@ def compared_name(config: RunConfig) -> str:
         f"hard tasks every {method.hard_tasks}" if method.hard_tasks else "",
         "" if method.start is None else f"from {os.path.basename(method.start.rstrip('/'))}",  # noqa: PTH119
         f"with the weights of {config.encoder.name}" if brings_weights(config) else "",
-        "norm as published" if config.encoder.norm == "as-published" else "",
+        "norm as published" if config.encoder.norm == method_presets.AS_PUBLISHED else "",
         "bf16" if config.encoder.precision == "bf16-mixed" else "",
     ]
     said = ", ".join(detail for detail in details if detail)

@@ -225,8 +225,8 @@ class RunFolder:
         Raises:
             UsageError: it is another one.
         """
-        began, now = self.read_record().get("weights"), _digest_of(start)
-        if began and now and began != now:
+        now = _digest_of(start)
+        if now is not None and self.read_record().get("weights") not in (None, now):
             raise UsageError(
                 f"the weights at {start} are not those that {self.path} began with: put those back, or choose another "
                 "--out"
