@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import rotogbml
+from rotogbml.cli import main
 from rotogbml.config import (
     EncoderConfig,
     EpisodeConfig,
@@ -17,10 +20,12 @@ from rotogbml.config import (
     RunConfig,
 )
 from rotogbml.episodes import Episode, Examples
+from rotogbml.method_presets import NEEDS_START
 from rotogbml.methods import create_method
 from rotogbml.training.resolve import resolve
 
 N_WAY = 3
+SCRIPTS = ("arrows", "greek", "lao")
 
 
 @pytest.fixture
@@ -76,3 +81,49 @@ def episode() -> Callable[..., Episode]:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a pack of three writing systems, 16 px, 8 images a character."""
+    out = tmp_path_factory.mktemp("characters") / "pack"
+    return rotogbml.glyphs(out, size=16, images_per_class=8, scripts=SCRIPTS, workers=1)
+
+
+@pytest.fixture(scope="module")
+def options(characters: Path) -> list[str]:
+    return [
+        *("--sources", str(characters), "--holdout", "lao", "--threads", "1", "--encoder.width", "4"),
+        *("--episodes.n_way", "3", "--episodes.n_query", "3", "--episodes.tasks_per_batch", "2"),
+        *("--episodes.augment", "shape-safe", "--outer.validation_episodes", "4", "--outer.log_every", "1"),
+    ]
+
+
+def few(name: str) -> list[str]:
+    """Return what makes a method's own loops short."""
+    fitted = ("baseline", "baseline++", "finetune", "linear-probe", "random-finetuned", "random-frozen")
+    return [
+        *(["--method.test_epochs", "2"] if name in fitted else []),
+        *(["--method.inner_steps", "3"] if name == "mtl" else []),
+        *(["--method.solver", "svm"] if name == "metaoptnet" else []),
+    ]
+
+
+@pytest.fixture(scope="module")
+def first(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of skd-gen0, which others begin with."""
+    out = tmp_path_factory.mktemp("first") / "gen0"
+    assert main(["train", *options, "--method", "skd-gen0", "--steps", "2", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def train(options: list[str], first: Path, tmp_path: Path) -> Callable[..., Path]:
+    def call(name: str, *more: str, steps: int = 2, out: str = "") -> Path:
+        folder = tmp_path / (out or name)
+        start = ["--method.start", str(first)] if name in NEEDS_START else []
+        command = ["train", *options, "--method", name, *few(name), *start, "--steps", str(steps), *more]
+        assert main([*command, "--out", str(folder)]) == 0
+        return folder
+
+    return call

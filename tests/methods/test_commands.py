@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import rotogbml
 from rotogbml.cli import main
 from rotogbml.evaluation.methods import Spec, load
 from rotogbml.evaluation.work import Test as Fixed
-from rotogbml.method_presets import METHODS, NEEDS_START, SPELT, UNTRAINED
+from rotogbml.method_presets import METHODS, SPELT, UNTRAINED
 from rotogbml.methods import list_methods
 from rotogbml.sources.packed import open_pack
 from rotogbml.training import checkpoint
@@ -27,53 +26,6 @@ from rotogbml.training.naming import method_name
 from rotogbml.training.run import RunFolder
 
 ROOMS = ("theta", "phi", "alpha", "statistics", "optimizer", "step")
-SCRIPTS = ("arrows", "greek", "lao")
-
-
-@pytest.fixture(scope="module")
-def characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a pack of three writing systems, 16 px, 8 images a character."""
-    out = tmp_path_factory.mktemp("characters") / "pack"
-    return rotogbml.glyphs(out, size=16, images_per_class=8, scripts=SCRIPTS, workers=1)
-
-
-@pytest.fixture(scope="module")
-def options(characters: Path) -> list[str]:
-    return [
-        *("--sources", str(characters), "--holdout", "lao", "--threads", "1", "--encoder.width", "4"),
-        *("--episodes.n_way", "3", "--episodes.n_query", "3", "--episodes.tasks_per_batch", "2"),
-        *("--episodes.augment", "shape-safe", "--outer.validation_episodes", "4", "--outer.log_every", "1"),
-    ]
-
-
-def few(name: str) -> list[str]:
-    """Return what makes a method's own loops short."""
-    fitted = ("baseline", "baseline++", "finetune", "linear-probe", "random-finetuned", "random-frozen")
-    return [
-        *(["--method.test_epochs", "2"] if name in fitted else []),
-        *(["--method.inner_steps", "3"] if name == "mtl" else []),
-        *(["--method.solver", "svm"] if name == "metaoptnet" else []),
-    ]
-
-
-@pytest.fixture(scope="module")
-def first(options: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a run of skd-gen0, which others begin with."""
-    out = tmp_path_factory.mktemp("first") / "gen0"
-    assert main(["train", *options, "--method", "skd-gen0", "--steps", "2", "--out", str(out)]) == 0
-    return out
-
-
-@pytest.fixture
-def train(options: list[str], first: Path, tmp_path: Path) -> Callable[..., Path]:
-    def call(name: str, *more: str, steps: int = 2, out: str = "") -> Path:
-        folder = tmp_path / (out or name)
-        start = ["--method.start", str(first)] if name in NEEDS_START else []
-        command = ["train", *options, "--method", name, *few(name), *start, "--steps", str(steps), *more]
-        assert main([*command, "--out", str(folder)]) == 0
-        return folder
-
-    return call
 
 
 def test_every_name_has_a_recipe_and_a_spelling() -> None:
@@ -112,21 +64,6 @@ def test_stopped_and_gone_on_with_it_ends_the_same_to_the_bit(train: Callable[..
         ends.append((checkpoint.digest([state[room] for room in ROOMS]), lines))
     assert len(ends[0][1]) == 4
     assert ends[0] == ends[1]
-
-
-def test_what_it_began_with_may_be_gone_when_it_goes_on(train: Callable[..., Path], first: Path) -> None:
-    start = first.parent / "moved away"
-    shutil.copytree(first, start)
-    for name in ("skd-gen1", "mtl"):
-        whole = train(name, "--method.start", str(start), steps=3, out=f"{name}-whole")
-        halves = train(name, "--method.start", str(start), steps=1, out=f"{name}-halves")
-        start.rename(first.parent / "elsewhere")
-        train(name, "--method.start", str(start), steps=3, out=f"{name}-halves")
-        (first.parent / "elsewhere").rename(start)
-        ends = [checkpoint.load(folder / "checkpoints/last.pt") for folder in (whole, halves)]
-        theta, statistics = ([checkpoint.digest(end[room]) for end in ends] for room in ("theta", "statistics"))
-        assert theta[0] == theta[1]
-        assert statistics[0] == statistics[1]
 
 
 def test_two_processes_train_the_same_bits(train: Callable[..., Path]) -> None:
@@ -185,17 +122,6 @@ def test_features_that_are_kept_give_the_scores_of_whole_episodes(train: Callabl
         )
 
 
-def test_what_a_start_was_trained_on_counts_as_seen(train: Callable[..., Path], first: Path) -> None:
-    folder = train("frozen-prototype")
-    assert train("frozen-prototype") == folder  # there is nothing to go on with, and that is no error
-    row = next(iter(rotogbml.evaluate([str(folder)], episodes=4, workers=1, format="json").rows.values()))
-    assert row["method"] == "frozen-prototype (from gen0)"
-    assert row["sources"] == ["arrows", "greek"]
-    with pytest.raises(rotogbml.UsageError, match="would test what it has seen"):
-        rotogbml.evaluate([str(folder)], target=["greek"], split="all", episodes=4, workers=1)
-    assert main(["report", str(folder)]) == 0
-
-
 NET = """
 import torch
 
@@ -242,7 +168,9 @@ def test_mtl_scales_the_weights_of_a_users_encoder_and_gen1_wants_a_run(
 ) -> None:
     options = [o for i, o in enumerate(options) if "--encoder.width" not in options[max(0, i - 1) : i + 1]]
     options += ["--encoder", f"{net}:trained", "--steps", "1"]
-    assert main(["train", *options, "--method", "mtl", *few("mtl"), "--out", str(tmp_path / "mtl")]) == 0
+    assert (
+        main(["train", *options, "--method", "mtl", "--method.inner_steps", "3", "--out", str(tmp_path / "mtl")]) == 0
+    )
     state = checkpoint.load(tmp_path / "mtl/checkpoints/last.pt")
     built = importlib.import_module(net).trained()
     assert state["statistics"]["module.0.weight"].shape == built[0].weight.shape
@@ -299,23 +227,6 @@ def test_what_does_not_go_together_is_refused_in_words(
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_under_another_norm_are_told_or_refused(
-    train: Callable[..., Path],
-    options: list[str],
-    first: Path,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    train("frozen-prototype")
-    assert "was trained with norm" not in caplog.text
-    train("frozen-prototype", "--encoder.norm", "support", out="support")
-    assert "gen0 was trained with norm group, and here norm is support" in caplog.text
-    more = ["--method", "frozen-prototype", "--method.start", str(first), "--encoder.norm", "as-published"]
-    assert main(["train", *options, *more, "--out", str(tmp_path / "published")]) == 2
-    assert "take the --encoder.norm that it was trained with" in capsys.readouterr().err
-
-
 def test_a_source_of_few_images_is_told(
     train: Callable[..., Path], characters: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -326,15 +237,6 @@ def test_a_source_of_few_images_is_told(
     assert "repeat in it" not in caplog.text
     train("baseline", *alone, str(images + 1), steps=1, out="few")
     assert f"those of arrows ({images} training images) repeat in it" in caplog.text
-
-
-def test_gen1_begins_with_gen0_alone(
-    train: Callable[..., Path], options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    proto = train("protonet")
-    command = ["train", *options, "--method", "skd-gen1", "--method.start", str(proto), "--out", str(tmp_path / "x")]
-    assert main(command) == 2
-    assert "skd-gen1 learns from a run of skd-gen0 on the same sources" in capsys.readouterr().err
 
 
 def test_a_method_bound_to_its_ways_says_so_and_others_serve_any(
@@ -354,24 +256,6 @@ def test_steps_at_test_are_mtls_and_refused_of_what_has_none(train: Callable[...
         assert method.learner.test_steps == steps  # ty: ignore[unresolved-attribute]
     with pytest.raises(rotogbml.UsageError, match="protonet has no inner steps: leave --test_steps out"):
         rotogbml.evaluate([str(train("protonet"))], test_steps=3, episodes=4, workers=1)
-
-
-def test_other_weights_under_the_same_name_are_refused(
-    train: Callable[..., Path], first: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A run that went on would still hold the weights that it began with."""
-    weights = tmp_path / "w.pt"
-    shutil.copy(first / "checkpoints/best.pt", weights)
-    run = train("frozen-prototype", "--method.start", str(weights))
-    train("frozen-prototype", "--method.start", str(weights))  # the same go on
-    tree = torch.load(weights, weights_only=True)
-    tree["theta"] = {name: 2 * t for name, t in tree["theta"].items()}
-    torch.save(tree, weights)
-    with pytest.raises(AssertionError):
-        train("frozen-prototype", "--method.start", str(weights))
-    assert f"the weights at {weights} are not those that {run} began with" in capsys.readouterr().err
-    weights.unlink()
-    assert train("frozen-prototype", "--method.start", str(weights)) == run  # gone is no other
 
 
 def test_explain_says_that_it_follows_learners(train: Callable[..., Path]) -> None:
