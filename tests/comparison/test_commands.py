@@ -73,6 +73,16 @@ def test_one_command_trains_all_and_writes_the_table(whole: tuple[list[str], Pat
 
 
 @pytest.mark.usefixtures("inline")
+def test_rows_on_one_source_without_a_protocol(stand_ins: Path, tiny: list[str], tmp_path: Path) -> None:
+    methods = "baseline-single,skd-gen0-single,protonet-single"
+    said = ["compare", "--sources", str(stand_ins), "--targets", "cars", "--methods", methods, "--steps", "2", *tiny]
+    assert main([*said, "--single_source", "imagenet", "--out", str(tmp_path)]) == 0
+    lines = {line["name"]: line["trained_on"] for line in table(tmp_path)}
+    assert lines.pop("rotogbml-maml").startswith("multi-source")
+    assert lines == dict.fromkeys(methods.split(","), "single-source: imagenet")
+
+
+@pytest.mark.usefixtures("inline")
 def test_targets_that_train_alike_are_tested_on_one_training(
     stand_ins: Path, tiny: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

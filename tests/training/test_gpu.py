@@ -45,7 +45,8 @@ def test_a_step_is_the_cpus(configure: Callable, learner: str, dtype: torch.dtyp
     here = steps(assemble(config, torch.device("cpu")), dtype)
     there = steps(assemble(config, torch.device("cuda")), dtype)
     for a, b in zip(there, here, strict=True):
-        assert (a - b).norm() <= within * b.norm().clamp_min(1e-3)
+        # In float32 a short tensor's difference is that of the sums behind it, which are longer than it is.
+        assert (a - b).norm() <= within * b.norm().clamp_min(1e-3 if dtype == torch.float64 else 1e-2)
 
 
 def test_train_on_a_gpu(pack: Path, tmp_path: Path) -> None:

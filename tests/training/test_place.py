@@ -85,7 +85,7 @@ def test_machines_without_a_launcher_say_which_they_are(bare: pytest.MonkeyPatch
 
 def test_a_module_stays_in_the_process_that_it_was_given_to(pack: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"given as a module stays in the process .* take --devices 1, or name"):
-        rotogbml.train([str(pack)], str(tmp_path / "run"), encoder=torch.nn.Flatten(), devices=2)  # ty: ignore[invalid-argument-type]
+        rotogbml.train([str(pack)], str(tmp_path / "run"), encoder=torch.nn.Flatten(), devices=2, accelerator="cpu")  # ty: ignore[invalid-argument-type]
 
 
 def test_slurm_that_was_asked_in_another_way_is_told_how(bare: pytest.MonkeyPatch) -> None:

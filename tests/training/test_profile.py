@@ -16,8 +16,18 @@ from torch import Tensor
 
 from rotogbml.training import families, profile
 from rotogbml.training.assemble import Parts
-from rotogbml.training.families import BETWEEN, CONVOLUTION, FAMILIES, NORM, REST, STEP, by_name, seconds_by_family
-from rotogbml.training.profile import WATCHED, Profile, autograd_functions, owner_of
+from rotogbml.training.families import (
+    BETWEEN,
+    CONVOLUTION,
+    FAMILIES,
+    NORM,
+    REST,
+    STEP,
+    by_name,
+    kernel_seconds,
+    seconds_by_family,
+)
+from rotogbml.training.profile import WATCHED, Profile, autograd_functions, gpu_lines, owner_of
 from rotogbml.training.run import RunFolder
 from rotogbml.training.trainer import Trainer
 
@@ -66,7 +76,8 @@ def test_families_add_up_to_the_step(runs: dict[str, tuple[Path, str]]) -> None:
     assert min(milliseconds for milliseconds, _ in table.values()) > 0
     # Against the trace itself: what a step took, less validation and saving in its middle.
     trace = trace_of(runs["with"][0])["traceEvents"]
-    length = {name: sum(e["dur"] for e in trace if e.get("name") == name) for name in (STEP, "validation", "saving")}
+    said = [e for e in trace if e.get("cat") == "user_annotation"]  # a GPU's timeline has each range once more
+    length = {name: sum(e["dur"] for e in said if e["name"] == name) for name in (STEP, "validation", "saving")}
     assert length["validation"] > 0
     assert 3 * whole == pytest.approx(1e-3 * (length[STEP] - length["validation"] - length["saving"]), rel=1e-3)
 
@@ -76,9 +87,24 @@ def test_the_table_is_shown_and_says_what_memory_it_took(runs: dict[str, tuple[P
     assert "mean of 3 steps after 2" in said
     assert "ISI" in said
     page = (folder / "profile/table.md").read_text()
-    between, peak = map(float, re.findall(r"memory: ([\d,]+) MB between steps, ([\d,]+) MB at", page)[0])
+    said = re.findall(r"memory: ([\d,]+) MB between steps, ([\d,]+) MB at", page)[0]
+    between, peak = (float(number.replace(",", "")) for number in said)
     assert 0 < between <= peak
     assert "validation" in page.split("in no row:")[1]
+
+
+def test_of_a_gpu_the_table_says_how_long_it_computed() -> None:
+    trace = [
+        {"ph": "X", "cat": "user_annotation", "name": STEP, "tid": 1, "ts": 0, "dur": 9000},
+        {"ph": "X", "cat": "gpu_user_annotation", "name": STEP, "tid": 7, "ts": 0, "dur": 5000},
+        {"ph": "X", "cat": "kernel", "name": "gemm", "tid": 7, "ts": 10, "dur": 3000},
+        {"ph": "X", "cat": "gpu_memcpy", "name": "copy", "tid": 7, "ts": 4000, "dur": 1500.5},
+    ]
+    assert kernel_seconds(trace, 2) == pytest.approx(2.25025e-3)
+    assert seconds_by_family(trace)[BETWEEN] == pytest.approx(9e-3)
+    (line,) = gpu_lines(kernel_seconds(trace, 2))
+    assert line.startswith("the GPU computed 2.25 ms a step; the rows are the processor's")
+    assert gpu_lines(0.0) == []
 
 
 def test_the_trace_names_no_machine(runs: dict[str, tuple[Path, str]]) -> None:

@@ -27,7 +27,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def command(tiny: list[str]) -> Callable[..., list[str]]:
     def make(out: Path, *more: str) -> list[str]:
-        return ["train", *tiny, "--outer.checkpoint_seconds", "1000", "--out", str(out), *more]
+        here = ["--accelerator", "cpu", "--outer.checkpoint_seconds", "1000"]
+        return ["train", *tiny, *here, "--out", str(out), *more]
 
     return make
 
@@ -100,7 +101,8 @@ SCRIPT = """
 import sys, rotogbml
 from rotogbml.config import *
 report = rotogbml.train(
-    [sys.argv[1]], sys.argv[2], ["hidden"], steps=12, threads=1, devices=2, encoder=EncoderConfig(width=4),
+    [sys.argv[1]], sys.argv[2], ["hidden"], steps=12, threads=1, devices=2, accelerator="cpu",
+    encoder=EncoderConfig(width=4),
     episodes=EpisodeConfig(n_way=2, n_query=3, tasks_per_batch=3), learner=LearnerConfig(inner_steps=2, inner_lr=0.2),
     outer=OuterConfig(log_every=2, validate_every=4, validation_episodes=6),
 )

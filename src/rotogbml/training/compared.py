@@ -75,11 +75,13 @@ def _check_mix(c: RunConfig, source: str | None) -> None:
     name, mix = c.method.name, c.episodes.mix
     if c.protocol is not None or mix in (None, presets.value("episodes.mix", c.preset, c.shift)):
         return
+    if source is not None and mix == "single-source":  # as this file itself has settled it
+        return
     pairs = name in method_presets.ON_PAIRS
     if pairs or name in method_presets.ON_IMAGES or not trains(c):
         draws = "pairs of tasks of two sources" if pairs else "images"
         raise UsageError(f"episodes.mix is {mix}, and {name} draws {draws}: leave it out")
-    if source is not None and mix != "single-source":
+    if source is not None:
         raise UsageError(f"episodes.mix is {mix}, and {name} trains on {source} alone: leave one of the two out")
 
 

@@ -90,6 +90,15 @@ def seconds_by_family(
     return {family: 1e-6 * microseconds / len(steps) for family, microseconds in total.items()}
 
 
+def kernel_seconds(trace: Iterable[dict[str, Any]], steps: int) -> float:
+    """Return the seconds a step that a GPU computed or copied, from the events of a Chrome trace; 0 without one.
+
+    All of a step's work goes to one stream, one piece after the other: their lengths add up.
+    """
+    on_gpu = ("kernel", "gpu_memcpy", "gpu_memset")
+    return 1e-6 * sum(float(event.get("dur", 0.0)) for event in trace if event.get("cat") in on_gpu) / steps
+
+
 def _events(trace: Iterable[dict[str, Any]]) -> list[_Event]:
     """Return what ran on the thread of the steps, in the order in which it began, the outer before the inner."""
     ran = [event for event in trace if event.get("ph") == "X" and event.get("cat") in ("cpu_op", "user_annotation")]

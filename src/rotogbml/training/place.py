@@ -7,13 +7,13 @@ environments, and makes torch's process group.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -151,7 +151,10 @@ def find(devices: int | Literal["auto"] | None, num_nodes: int, tasks: int, acce
     there = torch.cuda.device_count() if accelerator == "cuda" else cores()
     wanted = min(there, tasks) if devices == "auto" else devices or 1
     if accelerator == "cuda" and wanted > there:
-        raise UsageError(f"devices is {wanted}, but torch sees {there} GPUs here: give at most {there}")
+        gpus = "one GPU" if there == 1 else f"{there} GPUs"
+        raise UsageError(
+            f"devices is {wanted}, but torch sees {gpus} here: give at most {there}, or take --accelerator cpu"
+        )
     if num_nodes > 1:
         return _by_hand(wanted, num_nodes)
     if wanted == 1:
@@ -204,7 +207,7 @@ def threads_of(place: Place) -> int | None:
     return max(1, cores() // place.devices)
 
 
-@contextmanager
+@contextlib.contextmanager
 def met(place: Place, accelerator: str) -> Generator[tuple[Ranks, torch.device]]:
     """Meet the other processes; within, this process is one of them and has its device.
 
@@ -217,12 +220,13 @@ def met(place: Place, accelerator: str) -> Generator[tuple[Ranks, torch.device]]
         # float32 means float32: TF32 keeps ten bits of the mantissa, and torch's default is on for convolutions.
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     if place.world == 1:
-        fabric = Fabric(accelerator=accelerator, devices=1)
-        fabric.launch()
+        with _own_levels():
+            fabric = Fabric(accelerator=accelerator, devices=1)
+            fabric.launch()
         yield ALONE, fabric.device
         return
-    before, level = dict(os.environ), {name: logging.getLogger(name).level for name in ("lightning_fabric", "rotogbml")}
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    before, levels = dict(os.environ), contextlib.ExitStack()
+    levels.enter_context(_own_levels())
     ours = not dist.is_initialized()
     try:
         more: dict[str, Any] = {"plugins": [Own(place)]} if place.started_by == "rotogbml" else {}
@@ -245,13 +249,24 @@ def met(place: Place, accelerator: str) -> Generator[tuple[Ranks, torch.device]]
     finally:
         if ours and dist.is_initialized():
             dist.destroy_process_group()
-        for name, was in level.items():
-            logging.getLogger(name).setLevel(was)
+        levels.close()
         os.environ.clear()
         os.environ.update(before)
 
 
-@contextmanager
+@contextlib.contextmanager
+def _own_levels() -> Generator[None]:
+    """Keep fabric's advice back (who meets whom is told by us; TF32 is off on purpose); put levels as they were."""
+    level = {name: logging.getLogger(name).level for name in ("lightning_fabric", "rotogbml")}
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for name, was in level.items():
+            logging.getLogger(name).setLevel(was)
+
+
+@contextlib.contextmanager
 def on_this_machine(place: Place) -> Generator[None]:
     """Let processes of one machine talk over its loopback: no network is needed, and none can go away."""
     name, key = _LOOPBACK.get(sys.platform), "GLOO_SOCKET_IFNAME"

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rotogbml.files import write_atomic
-from rotogbml.training.families import BETWEEN_STEPS, FAMILIES, NORM, STEP, seconds_by_family
+from rotogbml.training.families import BETWEEN_STEPS, FAMILIES, NORM, STEP, kernel_seconds, seconds_by_family
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +154,8 @@ class Profile(NoProfile):
             trace.pop(private, None)
         write_atomic(self.folder / "trace.json.gz", gzip.compress(json.dumps(trace).encode(), 5, mtime=0))
         seconds = seconds_by_family(trace["traceEvents"], autograd_functions(), steps)
-        lines = [*between_steps(seconds, steps), *memory_lines(self.resident, peak)]
+        computed = gpu_lines(kernel_seconds(trace["traceEvents"], steps))
+        lines = [*between_steps(seconds, steps), *computed, *memory_lines(self.resident, peak)]
         write_atomic(self.folder / "table.md", markdown(seconds, steps, lines))
         show(seconds, steps, lines, self.folder)
 
@@ -217,6 +218,12 @@ def between_steps(seconds: dict[str, float], steps: int) -> list[str]:
     """Return what there is to say of what happened between these steps."""
     took = [f"{family} {steps * seconds[family]:.3f} s" for family in BETWEEN_STEPS if seconds[family] > 0]
     return [f"between these steps, and in no row: {', '.join(took)}"] if took else []
+
+
+def gpu_lines(seconds: float) -> list[str]:
+    """Return what there is to say of a GPU that computed for so many seconds a step."""
+    said = "the rows are the processor's time, which begins its work and waits for it"
+    return [f"the GPU computed {1e3 * seconds:,.2f} ms a step; {said}"] if seconds else []
 
 
 def markdown(seconds: dict[str, float], steps: int, more: list[str]) -> str:
