@@ -5,7 +5,8 @@ A page says where a table stands and which, and this puts it between the two lin
     <!-- study stage1 budget=300 learner=maml-fo k_shot=1 checkpoint=averaged -->
     <!-- /study -->
 
-The name is a plan's; its outcomes are ``docs/study/NAME.jsonl``. What is not said is not chosen by. Without ``--write``
+The name is a plan's; its outcomes are ``docs/study/NAME.jsonl``. A study that a protocol made, and no plan of ours, has
+a folder there with its ``plan.yaml`` and ``results.jsonl``. What is not said is not chosen by. Without ``--write``
 pages that would change are named, and the exit status is 1.
 """
 
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan_file import read_plan
 from rotogbml.studies.render import render
 from rotogbml.studies.table import StudyRow, study_rows
@@ -34,6 +35,9 @@ def filled(page: str, outcomes: Path = HERE / "study") -> str:
 
 def ledger_of(name: str, outcomes: Path = HERE / "study") -> Ledger:
     """Return a study's outcomes as they are kept beside the pages."""
+    made = outcomes / name / "plan.yaml"
+    if made.exists():
+        return Ledger(read_plan(str(made)), made.with_name(FILE))
     return Ledger(read_plan(name), outcomes / f"{name}.jsonl")
 
 

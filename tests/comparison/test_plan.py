@@ -17,11 +17,12 @@ from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource
 from rotogbml.studies.carrying import carry_out
 from rotogbml.studies.cell import OUTCOME, Work
-from rotogbml.studies.check import check_cells
+from rotogbml.studies.check import check_cells, configuration
 from rotogbml.studies.ledger import FILE, Ledger
 from rotogbml.studies.plan import Budget, Plan, Rung
 from rotogbml.studies.plan_file import read_plan, written
 from rotogbml.studies.pool import Found
+from rotogbml.training.resolve import resolve
 from rotogbml.training.sources import open_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,6 +59,20 @@ def test_all_goes_with_strong_and_can_be_built(
     assert {"protonet-single", "relationnet-ata-single", "mtl-single"} <= single
     one_of_each = [cell for cell in plan.cells(plan.rungs[0]) if cell.seed == 0]
     check_cells(plan, [(cell, plan.rungs[0].budget) for cell in one_of_each], [str(stand_ins)], tmp_path, "")
+
+
+@pytest.mark.parametrize("protocol", ["strong", ""])
+def test_what_is_settled_stays_as_it_is(
+    planned: Callable[..., tuple[Plan, list[str]]], stand_ins: Path, tmp_path: Path, protocol: str
+) -> None:
+    """A training reads the configuration that was written for it, and settles it once more."""
+    plan, _ = planned(
+        protocol=protocol, suite="core" if protocol else "paper", targets=("cars",), single_source="imagenet"
+    )
+    budget = plan.rungs[0].budget
+    for cell in (cell for cell in plan.cells(plan.rungs[0]) if cell.seed == 0):
+        config = configuration(plan, Work.of(plan, cell, budget, tmp_path, [str(stand_ins)]))
+        assert resolve(config) == config, cell.setting
 
 
 def test_one_training_source_leaves_out_what_needs_several(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
