@@ -221,6 +221,21 @@ def test_rare_and_certain_drops():
     assert abs(int(count[3]) - n / 2) < 5 * math.sqrt(n) / 2
 
 
+@pytest.mark.parametrize("channels", [1, 2, 7])
+def test_whatever_compares_the_same_are_dropped(monkeypatch: pytest.MonkeyPatch, channels: int):
+    """Own passes where there is a compiler, torch's operators where there is none, or a GPU."""
+    p = torch.linspace(0, 1, 60).reshape(3, 5, 4)
+    before = p.clone()
+    z = torch.empty(3, channels, 5, 4)
+    ours = kept(p, z, np.random.SFC64(7))
+    monkeypatch.setattr("rotogbml.native.passes.library", lambda: None)
+    theirs = kept(p, z, np.random.SFC64(7))
+    assert torch.equal(ours, theirs)
+    assert torch.equal(p, before)
+    assert ours[0, :, 0, 0].all()
+    assert not ours[-1, :, -1, -1].any()
+
+
 def test_mean_of_a_rare_drop_is_exact():
     p = torch.full((1, 64, 64), 2.0**-18)
     bits = np.random.SFC64(5)

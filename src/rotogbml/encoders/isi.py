@@ -164,24 +164,23 @@ def kept(probability: Tensor, z: Tensor, bits: np.random.BitGenerator) -> Tensor
 
     Sixteen random bits a neuron, a quarter of the cost of a random float. The threshold of a position is rounded
     up or down at random so that its expectation is exact: the marginal probability of every neuron is
-    ``probability`` to 2⁻³² and no event of probability below 2⁻¹⁶ is lost; 0 and 1 are certain.
+    ``probability`` to 2⁻³² and no event of probability below 2⁻¹⁶ is lost; 0 and 1 are certain. (The dither's bits are
+    the fates' of other neurons, and of a few positions their own: there it is to 2⁻¹⁶.)
     """
     b, channels, h, w = z.shape
     n, positions = b * channels * h * w, b * h * w
-    raw = bits.random_raw(-(-n // 4) + -(-positions // 2))
+    words, first = -(-n // 4), -(-positions // 2)
+    raw = bits.random_raw(words + first)
     # Channels last, as the encoders compute: a mask of another layout costs three times its own making.
-    fates = raw[: -(-n // 4)].view(np.uint16)[:n].reshape(b, h, w, channels)
-    dither = raw[-(-positions // 2) :].view(np.uint32)[:positions].reshape(b, h, w)
-    scaled = np.nan_to_num(probability.double().cpu().numpy()) * 65536.0
-    threshold = np.floor(scaled + dither / 2.0**32).astype(np.int32)
+    fates = raw[:words].view(np.uint16)[:n].reshape(b, h, w, channels)
+    dither = raw[min(words, first) :].view(np.uint32)[:positions].reshape(b, h, w) / 2.0**32
+    # Drawn on the processor, so that a seed says the same everywhere; compared where z is: nobody waits for a GPU.
+    fate, up = torch.from_numpy(fates.view(np.int16)).to(z.device), torch.from_numpy(dither).to(z.device)
+    threshold = (probability.double().nan_to_num().mul_(65536.0) + up).floor_().int()
     if passes.takes(z):
-        return passes.kept(torch.from_numpy(fates.view(np.int16)), torch.from_numpy(threshold), z)
-    alive = fates >= threshold.astype(np.uint16)[..., None]
-    certain = threshold == 65536
-    if certain.any():
-        # 65536 does not fit sixteen bits.
-        alive &= ~certain[..., None]
-    return torch.from_numpy(alive).permute(0, 3, 1, 2).to(z.device, z.dtype)
+        return passes.kept(fate, threshold, z)
+    alive = fate.int().bitwise_and_(0xFFFF) >= threshold[..., None]
+    return alive.permute(0, 3, 1, 2).to(z.dtype)
 
 
 def _resolved(config: IsiConfig, name: str) -> Any:
