@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _SWITCHES = ("--homogenizer", "--homogenizer.reweight", "--homogenizer.rotate", "--isi")
 _NAMED = ("--learner", "--encoder", "--method")
 _OF_GROUP = {"--pool": "--readings.pool"}
-"""Options that are typed without their group."""
+_OF_CONFIG = _OF_GROUP | {"--respect_groups": "--episodes.respect_groups"}
+"""Options that are typed without their group; the latter where there is no other of that name."""
 
 
 def read(name: str, arguments: list[str]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ def _sugar(arguments: list[str], named: Sequence[str] = _NAMED) -> list[str]:
         flag, equals, given = arguments[i].partition("=")
         if flag.startswith("--"):
             flag = "--" + flag[2:].replace("-", "_")
-            flag = _OF_GROUP.get(flag, flag)
+            flag = (_OF_CONFIG if named else _OF_GROUP).get(flag, flag)
         following = given if equals else (arguments[i + 1] if i + 1 < len(arguments) else "")
         width = 1 if equals else 2
         if flag in _SWITCHES and following.lower() in ("off", "none", "false", "null"):

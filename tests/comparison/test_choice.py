@@ -100,6 +100,11 @@ def test_one_seed_ranks_and_is_said_to_prove_nothing(made: Made) -> None:
     assert "Not shown to be worse" not in below
 
 
+def test_a_second_seed_that_has_only_begun_proves_nothing(made: Made) -> None:
+    ledger = made(lambda cell: cell.seed == 1 and cell.target == "eurosat")
+    assert {choice.seeds for choice in choices(ledger, compare_rows(ledger, 1))} == {1}
+
+
 def test_a_case_of_one_row_and_one_of_the_same_rows_are_not_said(made: Made) -> None:
     """Every row here judges queries by themselves, so that case would repeat the first."""
     found = choices(ledger := made(methods=("protonet", "protonet-single", "maml")), compare_rows(ledger, 1))

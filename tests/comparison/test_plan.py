@@ -100,6 +100,9 @@ def test_who_begins_with_another_shares_the_budget(planned: Callable[..., tuple[
     assert set(plan.hidden) == {"baseline", "baseline-half"}
     with pytest.raises(UsageError, match=r"mtl shares the budget .* a step has no half"):
         planned(methods=("mtl",), budget=Rung(steps=1))
+    with pytest.raises(UsageError, match=r"mtl shares the budget .* give --images 64 or more"):
+        planned(methods=("mtl",), budget=Rung(images=63))
+    planned(methods=("mtl",), budget=Rung(images=64))
 
 
 def test_a_budget_of_images_is_steps_of_each_kind(planned: Callable[..., tuple[Plan, list[str]]]) -> None:

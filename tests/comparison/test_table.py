@@ -199,6 +199,9 @@ def test_published_numbers_stand_apart(made: Callable[..., Ledger]) -> None:
         "maml": [46.47],
         "rotogbml-maml": [],
     }
+    # Which of its two machines a table means it does not say.
+    both = {name: published_beside(ledger.plan, name, 1) for name in ("metaoptnet", "metaoptnet-svm")}
+    assert both["metaoptnet"] == both["metaoptnet-svm"] != []
     table = table_of(ledger.plan, Part(1, rows))
     assert table.columns[-1].title == "PUBLISHED, other pipelines"
     assert not any(len(table.columns) - 1 in bold for bolds in table.bold for bold in bolds)

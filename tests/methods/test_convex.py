@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +33,15 @@ def test_the_dual_is_the_primal_by_a_dense_solve() -> None:
         torch.testing.assert_close(q @ x.T @ dual(x, y, 3, lam), q @ W, rtol=1e-10, atol=1e-12)
 
 
+def test_r2d2s_scores_are_the_primals_with_its_three_numbers(create: Create) -> None:
+    x, y, q = support()
+    method = create("r2d2")
+    psi = method.network.psi()
+    psi.phi.update({"log_lambda": x.new_tensor(math.log(3)), "alpha": x.new_tensor(1.7), "beta": x.new_tensor(0.4)})
+    W = torch.linalg.solve(x.T @ x + 3 * torch.eye(5, dtype=x.dtype), x.T @ F.one_hot(y, 3).double())
+    torch.testing.assert_close(method.scores(psi, x, y, q, 3, 0), 1.7 * q @ W + 0.4, rtol=1e-10, atol=1e-12)
+
+
 def test_metaoptnets_ridge_is_the_minimum_of_its_dual_and_twice_r2d2s(create: Create) -> None:
     x, y, q = support()
     method = create("metaoptnet")
@@ -42,6 +52,13 @@ def test_metaoptnets_ridge_is_the_minimum_of_its_dual_and_twice_r2d2s(create: Cr
         a = a - 0.01 * (K @ a + 50 * a - 2 * hot)
     torch.testing.assert_close(scores.detach(), q @ x.T @ a, rtol=1e-8, atol=1e-10)
     torch.testing.assert_close(scores.detach(), 2 * q @ x.T @ dual(x, y, 3, 50.0))
+
+
+def test_a_diverged_training_leaves_logistic_regression_without_an_answer() -> None:
+    x, y, _ = support()
+    for bad in (torch.nan, torch.inf):
+        x[0, 0] = bad
+        assert all(t.isnan().all() for t in logistic(x, y, 3))
 
 
 @pytest.mark.parametrize(("name", "options"), [("r2d2", {}), ("metaoptnet", {}), ("metaoptnet", {"solver": "svm"})])

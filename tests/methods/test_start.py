@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +247,15 @@ def test_a_tensor_of_another_kind_is_named_with_what_it_is(tmp_path: Path, kind:
     torch.save(state, tmp_path / "w.pt")
     with pytest.raises(UsageError, match=f"'{name}' in .*{said}"):
         load_start(mine, str(tmp_path / "w.pt"))
+
+
+@pytest.mark.parametrize("pickled", [b"\x80\x02h\x05.", b"\x80\x02s.", b"\x80\x02J\x01"])
+def test_an_archive_whose_pickle_is_damaged_is_refused(tmp_path: Path, pickled: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        for name, data in {"data.pkl": pickled, "version": b"3\n", "byteorder": b"little"}.items():
+            archive.writestr(f"w/{name}", data)
+    with pytest.raises(UsageError, match="cannot be read as weights"):
+        load_start(create_encoder("conv4", 20, 4), str(tmp_path / "w.pt"))
 
 
 def test_a_safetensors_file_that_is_nested_deeply_or_of_another_type_is_refused(tmp_path: Path) -> None:

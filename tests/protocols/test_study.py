@@ -92,7 +92,7 @@ def test_a_study_tests_with_the_groups_that_it_trains_with_and_the_table_says_so
     groups: str,
 ) -> None:
     said = ["study", protocol, "--suite", "core", "--sources", str(patients), "--out", str(tmp_path / "study")]
-    said += ["--targets", "isic", "--seeds", "1", "--steps", "1", "--episodes", "4", "--n_query", "2"]
+    said += ["--targets", "isic", "--seeds", "1", "--steps", "1", "--k_shot", "1", "--episodes", "4", "--n_query", "2"]
     assert main([*said, "--options", json.dumps(SMALL | options)]) == 0
     assert (IGNORED in capsys.readouterr().out) is (groups == "ignored")
     lines = [json.loads(line) for line in (tmp_path / "study/results.jsonl").read_text().splitlines()]

@@ -267,15 +267,32 @@ class TestArchives:
     def test_a_label_file_that_is_a_bomb(
         self, lay: Lay, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
     ) -> None:
-        monkeypatch.setattr("rotogbml.releases.files.LABEL_BYTES", 1000)
+        monkeypatch.setattr("rotogbml.releases.files.TABLE_BYTES", 1000)
         assert "no label file is so large" in refused("chestx", lay({"Data_Entry_2017.csv": "x" * 1001}))
 
-    def test_very_many_entries_take_little_memory(self, tmp_path: Path) -> None:
-        place = tmp_path / "many.tar"
+    def test_a_label_file_that_is_a_bomb_in_an_archive(self, tmp_path: Path, refused: Callable[..., str]) -> None:
+        place = tmp_path / "ChestX.zip"
+        with (
+            zipfile.ZipFile(place, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+            archive.open("Data_Entry_2017.csv", "w") as file,
+        ):
+            for _ in range(130):
+                file.write(b"x" * (1 << 19))  # 65 MiB in 0.3 MB; the limit of a table itself is further off
+        assert "has 68,157,440 bytes: no label file is so large" in refused("chestx", place)
+
+    @pytest.mark.parametrize("kind", ["tar", "zip"])
+    def test_very_many_entries_take_little_memory(self, tmp_path: Path, kind: str) -> None:
+        place = tmp_path / f"many.{kind}"
         count = 6_000
-        with tarfile.open(place, "w") as archive:
-            for i in range(count):
-                archive.addfile(tarfile.TarInfo(f"junk/{i:07}.bin"))
+        names = [f"junk/{i:07}.bin" for i in range(count)]
+        if kind == "tar":
+            with tarfile.open(place, "w") as tar:
+                for name in names:
+                    tar.addfile(tarfile.TarInfo(name))
+        else:
+            with zipfile.ZipFile(place, "w") as archive:
+                for name in names:
+                    archive.writestr(name, b"")
         tracemalloc.start()
         with pytest.raises(UsageError, match=r"nothing of EuroSAT.*its 6,000 files"):
             read_release("eurosat", place)

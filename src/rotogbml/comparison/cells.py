@@ -207,6 +207,7 @@ def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
     if absent:
         said = ", ".join(entry.label + (" on one source" if entry.single else "") for entry in absent)
         lines.append(f"Not begun: {said}.")
+    lines += _departures(rows)
     if notes.letters:
         lines.append(
             "PUBLISHED numbers are of other pipelines and stand apart: no interval or difference here uses them."
@@ -214,6 +215,19 @@ def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
     elif plan.protocol:
         lines.append("No published number of these rows, targets and shots is known.")
     return [*lines, *notes.lines()]
+
+
+def _departures(rows: Sequence[CompareRow]) -> list[str]:
+    """Return where rows are not as their protocol says: what most share, then by name what others say."""
+    by: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        by.setdefault(row.study.departs, []).append(row.label)
+    parts = sorted(by.items(), key=lambda one: -len(one[1]))
+    said = ["; ".join(departs) or "as the protocol says" for departs, _ in parts]
+    if said in ([], ["as the protocol says"]):
+        return []
+    others = [f"{', '.join(labels)}: {text}." for (_, labels), text in zip(parts[1:], said[1:], strict=True)]
+    return [f"Beside the protocol, all rows{' but those named next' if others else ''}: {said[0]}.", *others]
 
 
 def _alike_in_words(seeds: int) -> str:

@@ -14,8 +14,9 @@ from rotogbml.comparison.declared import LEARNER
 from rotogbml.comparison.rows import CompareRow
 from rotogbml.evaluation.cells import percent, signed_percent
 from rotogbml.studies.ledger import Ledger
+from rotogbml.studies.plan import Rung
 from rotogbml.studies.statistics import Difference, holm
-from rotogbml.studies.table import Tested, difference_of
+from rotogbml.studies.table import Tested, difference_of, whole_seeds
 
 LEVEL = 0.05
 """Of p by Holm's correction over a situation's rows, below which a row is worse than the best."""
@@ -87,14 +88,19 @@ def _choice(ledger: Ledger, situation: str, able: Sequence[CompareRow]) -> Choic
         alike=[(row, behind[row.name]) for row in alike],
         quickest=min(timed, key=lambda row: row.adapt_seconds or 0.0, default=None),
         surest=min(scored, key=lambda row: row.brier or 0.0, default=None),
-        seeds=min(len(row.study.seeds) for row in able),
+        seeds=min(len(whole_seeds(ledger, *_pair(ledger, row, best))) for row in able),
     )
 
 
 def _difference(ledger: Ledger, row: CompareRow, best: CompareRow) -> Difference | None:
+    return difference_of(ledger, *_pair(ledger, row, best))
+
+
+def _pair(ledger: Ledger, row: CompareRow, best: CompareRow) -> tuple[Rung, str, Tested, str, str]:
+    """Return which outcomes of two rows are compared."""
     study = row.study
     tested = Tested(study.trained_k_shot, study.k_shot, study.checkpoint)
-    return difference_of(ledger, ledger.plan.rungs[0], LEARNER, tested, row.name, best.name)
+    return ledger.plan.rungs[0], LEARNER, tested, row.name, best.name
 
 
 def in_words(choice: Choice, most: int = 5) -> str:

@@ -41,7 +41,7 @@ class Asked:
     ours: str
     budget: Rung
     seeds: int
-    k_shot: tuple[int, ...]
+    k_shot: tuple[int, ...] | None
     episodes: int | None
     n_query: int | None
     single_source: str | None
@@ -82,7 +82,6 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
             left_out.append(f"{name}: {why}")
         else:
             rows.append(entry)
-    _check_halves(rows, asked.budget)
     starts = [entry_of(entry.start) for entry in rows if entry.start]
     hidden = {entry.name: entry for entry in starts if entry.name not in {row.name for row in rows}}
     every = {entry.name: entry for entry in (*hidden.values(), *rows)}
@@ -102,6 +101,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
         with contextlib.suppress(UsageError):  # it is said before anything trains, of all rows at once
             images[name] = images_of(configuration(plan, _work(plan, replace(first, setting=name), sources)))
     plan = replace(plan, images=images)
+    _check_shares(plan)
     check(plan)
     return plan, left_out
 
@@ -152,7 +152,7 @@ def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
             asked.n_query,
             asked.options,
         )
-        test = replace(plan.test, checkpoints=checkpoints)
+        test = replace(plan.test, checkpoints=checkpoints, k_shot=None)  # a table for each that is trained
     else:
         if not asked.targets:
             raise UsageError("no --targets: name the sources that are held out in their turn, or a --protocol")
@@ -162,7 +162,8 @@ def _frame(asked: Asked, found: Mapping[str, PackedSource]) -> Plan:
             raise UsageError(f"suite {asked.suite} belongs to a protocol, and none is named: add --protocol")
         if asked.seeds < 1:
             raise UsageError(f"seeds is {asked.seeds}: give at least 1")
-        plan = Plan("", asked.targets, {}, (asked.budget,), k_shot=asked.k_shot, seeds=tuple(range(asked.seeds)))
+        shots, of = asked.k_shot or (1,), tuple(range(asked.seeds))
+        plan = Plan("", asked.targets, {}, (asked.budget,), k_shot=shots, seeds=of)
         test = tested(asked.episodes, asked.n_query, EPISODES, N_QUERY, checkpoints)
     if len(set(plan.targets)) < len(plan.targets):
         raise UsageError(f"a target stands twice among {', '.join(plan.targets)}: name it once")
@@ -227,13 +228,17 @@ def _check_used(asked: Asked, plan: Plan) -> None:
         )
 
 
-def _check_halves(rows: Sequence[Entry], budget: Rung) -> None:
-    halved = [entry.name for entry in rows if entry.share != 1.0]
-    if halved and budget.steps == 1:
-        raise UsageError(
-            f"{halved[0]} shares the budget with the run that it begins with, and a step has no half: give --steps 2 "
-            "or more"
-        )
+def _check_shares(plan: Plan) -> None:
+    """Refuse a budget of one step where a row shares it with the run that it begins with."""
+    budget = plan.rungs[0]
+    for name in plan.shares.keys() & plan.starts.keys():
+        of_step = [plan.images_of_step(one, k) for one in (name, plan.starts[name]) for k in plan.k_shot]
+        least = {"steps": 2, "images": 2 * max(of_step), "minutes": 0}[budget.budget.unit]
+        if budget.budget.amount < least:
+            raise UsageError(
+                f"{name} shares the budget with the run that it begins with, and a step has no half: give "
+                f"--{budget.budget.unit} {least} or more"
+            )
 
 
 def _single(asked: Asked, always: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ import yaml
 
 from rotogbml.studies.plan import Plan
 
-_ROWS = {"random": ("random-frozen", "random-finetuned")}
+_ROWS = {"random": ("random-frozen", "random-finetuned"), "metaoptnet": ("metaoptnet", "metaoptnet-svm")}
 """Rows of a published table that are several of ours: it does not say which."""
 
 N_WAY = 5

@@ -83,7 +83,7 @@ def compare(
         steps: Budget: steps of the outer loop.
         images: Budget: training images seen.
         seeds: How many, from 0.
-        k_shot: One table each; 1 where not given.
+        k_shot: One table each; the protocol's own where not given, 1 without one.
         episodes: Test episodes of each training; the protocol's, or 600, where not given.
         n_query: Test queries a class; the protocol's, or 15, where not given.
         single_source: What rows on one source train on; of a protocol its miniImageNet where not given.
@@ -117,7 +117,7 @@ def compare(
         ours=ours,
         budget=Rung(steps=steps, minutes=minutes, images=images),
         seeds=seeds,
-        k_shot=tuple(k_shot or [1]),
+        k_shot=None if k_shot is None else tuple(k_shot),
         episodes=episodes,
         n_query=n_query,
         single_source=single_source,

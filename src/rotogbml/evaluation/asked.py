@@ -16,6 +16,8 @@ from rotogbml.sources.packed import PackedSource
 from rotogbml.training.protocol import departures, protocol_of, unlike_published
 
 EPISODES = 600
+DEPARTURES = ("departs: ", "not as published: ")
+"""What a row's protocol says of a run or test that is another, and of packs that are."""
 """As the literature takes, where nobody says."""
 
 
@@ -113,8 +115,8 @@ def protocol_label(
     suite = ["stand-ins (suite core)"] if protocol.suite == "core" else []
     departs = departures(config, test.source.size, trained_on) + _departures(protocol, config, test, episodes)
     unlike = unlike_published(protocol, {n: s for n, s in sources.items() if n in {*trained_on, test.source.name}})
-    said = [f"departs: {', '.join(departs)}"] if departs else []
-    return "; ".join([name, *suite, chosen, *said, *([f"not as published: {', '.join(unlike)}"] if unlike else [])])
+    said = [f"{word}{', '.join(these)}" for word, these in zip(DEPARTURES, (departs, unlike), strict=True) if these]
+    return "; ".join([name, *suite, chosen, *said])
 
 
 def _departures(protocol: Protocol, config: RunConfig, test: Test, episodes: int) -> list[str]:

@@ -19,7 +19,12 @@ _TINY = 1e-12
 
 @torch.no_grad()
 def logistic(support: Tensor, y: Tensor, n_way: int, c: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Return W [n_way, m] and b [n_way] of features [s, m]; Σ_k b_k = 0, which the objective leaves open."""
+    """Return W [n_way, m] and b [n_way] of features [s, m]; Σ_k b_k = 0, which the objective leaves open.
+
+    Of features that are not all finite they are NaN.
+    """
+    if not support.isfinite().all():  # of a training that has diverged: no decomposition takes them
+        return support.new_full((n_way, support.shape[1]), torch.nan), support.new_full((n_way,), torch.nan)
     z = support.double()
     s, hot = len(z), F.one_hot(y, n_way).double()
     # Rows of an orthonormal basis of the span: coordinates are [s, r], and ‖W‖ is that of its coordinates.

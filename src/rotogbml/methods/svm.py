@@ -12,8 +12,8 @@ of the bounds and ν of the sums, an iteration solves two systems of one matrix,
     [Q + diag(z/t)  Aᵀ]
     [A              0 ]
 
-of s·n + s unknowns: 150 for 5-way 5-shot. It stops when t·z and all residuals are below ``TOLERANCE``; what is
-left after ``MOST`` iterations is told (``svm_gap``).
+of s·n + s unknowns: 150 for 5-way 5-shot, one task after the other. It stops when t·z and all residuals are below
+``TOLERANCE``; what is left after ``MOST`` iterations is told (``svm_gap``).
 
 **Gradient.** The solution moves with Q by the same system (implicit function theorem): for v = ∂L/∂α solve it with v on
 the right, to d; then ∂L/∂Q = −½ (d αᵀ + α dᵀ), and of Q = (K + I) ⊗ I the blocks of a class add up.

@@ -92,7 +92,7 @@ def _archive(path: Path) -> dict[str, Any]:
             f"{path} holds more than tensors and may run code when it is read: save its state_dict alone, or as "
             ".safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:  # of RuntimeError: too deep a recursion too
+    except Exception as error:  # torch's reader meets whatever the bytes hold: KeyError, struct.error, …
         raise UsageError(f"{path} cannot be read as weights ({error}): save a state_dict with torch.save") from error
     if not isinstance(tree, dict):
         raise UsageError(f"{path} holds a {type(tree).__name__}, not tensors by name: save a state_dict")

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from rotogbml.protocols.conventions import groups_of, residual, said_of_episodes, said_of_groups
+from rotogbml.protocols.conventions import (
+    AUGMENTATION,
+    NORM,
+    as_the_codes,
+    groups_of,
+    residual,
+    said_of_episodes,
+    said_of_groups,
+)
 from rotogbml.protocols.datasets import UNSPLIT, Suite
 from rotogbml.protocols.protocol import Evaluation, Part, Protocol, Question
 from rotogbml.protocols.readings import Choices
@@ -70,6 +78,12 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 "--episodes.tasks_per_batch N",
             ),
             Question(
+                "adaptation at test",
+                "finetune.py fits a new linear head (SGD 0.01, minibatches of 4, 100 epochs), encoder frozen or tuned",
+                "learners adapt by their inner loop; that recipe is the methods' baseline and finetune",
+                "--learner.test_steps N, or --method baseline|finetune",
+            ),
+            Question(
                 "test episodes",
                 "600, stated in the README",
                 said_of_episodes(600, 15),
@@ -77,10 +91,12 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
             ),
             Question(
                 "image size",
-                "224 px",
-                f"{size} px, {encoder}",
+                "224 px; images of ChestX, which are square, are made 256 px first",
+                f"{size} px, {encoder}; every image once, from the release to the pack",
                 "--readings.size 224|84|42, --encoder NAME",
             ),
+            as_the_codes(AUGMENTATION),
+            as_the_codes(NORM),
             said_of_groups(apart),
         ),
     )

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from rotogbml.protocols.conventions import evaluation_of, groups_of, residual, said_of_episodes, said_of_groups
+from rotogbml.protocols.conventions import (
+    AUGMENTATION,
+    CHOSEN,
+    NORM,
+    as_the_codes,
+    evaluation_of,
+    groups_of,
+    residual,
+    said_of_episodes,
+    said_of_groups,
+)
 from rotogbml.protocols.datasets import DATASETS, UNSPLIT, Suite
 from rotogbml.protocols.protocol import Evaluation, Part, Protocol, Question
 from rotogbml.protocols.readings import Choices
@@ -65,6 +75,13 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 {"mini": "miniImageNet's validation classes", "last": "the last state"}[validation],
                 "--readings.validation mini|last",
             ),
+            CHOSEN,
+            Question(
+                "a class with fewer images than a task needs",
+                "the codes repeat its images, so that support and queries may share one",
+                "it takes part in no task: no image stands twice in one",
+                "--n_query N and --k_shot K of rotogbml evaluate",
+            ),
             Question(
                 "test episodes",
                 "FT: 1,000 of 15 queries; LRP: 2,000 of 15; ATA: 2,000 of 16",
@@ -83,6 +100,8 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 f"{size} px, {encoder}",
                 "--readings.size 224|84|42, --encoder NAME",
             ),
+            as_the_codes(AUGMENTATION),
+            as_the_codes(NORM),
             said_of_groups(apart),
         ),
     )

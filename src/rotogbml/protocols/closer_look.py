@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from rotogbml.protocols.conventions import (
+    AUGMENTATION,
+    CHOSEN,
     CLOSER_LOOK_OTHER,
     CLOSER_LOOK_STEPS,
+    NORM,
+    as_the_codes,
     evaluation_of,
     groups_of,
     residual,
@@ -72,6 +76,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 ],
                 f"--readings.validation {'|'.join(judges)}",
             ),
+            CHOSEN,
             Question(
                 "encoder and shots",
                 "the code leaves both to the command line; in the paper resnet18, 5-shot (from memory, not confirmed)",
@@ -84,6 +89,8 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 said_of_episodes(episodes, n_query),
                 "--readings.evaluation closer-look|xd|lrp|ata",
             ),
+            as_the_codes(AUGMENTATION),
+            as_the_codes(NORM),
             said_of_groups(apart),
         ),
     )

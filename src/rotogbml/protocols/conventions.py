@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rotogbml.protocols.datasets import Suite
 from rotogbml.protocols.protocol import Question
 from rotogbml.protocols.readings import Choices
@@ -11,6 +13,20 @@ CLOSER_LOOK_STEPS = {1: 60_000, 5: 40_000}
 CLOSER_LOOK_OTHER = 60_000
 EPISODES = {"closer-look": (600, 15), "xd": (1000, 15), "lrp": (2000, 15), "ata": (2000, 16)}
 """Test episodes and queries a class: Chen et al. 2019; Tseng et al. 2020; Sun et al. 2020; Wang and Deng 2021."""
+VALIDATION_EPISODES = 100
+"""Of Closer-Look, BSCD-FSL and the codes after them."""
+CHOSEN = Question(
+    "how often is chosen, and of what",
+    "the codes validate after each epoch of 100 episodes, and keep weights; none keeps a running mean of them",
+    "every 500 steps, of the weights and of their running mean (0.998) the better: its checkpoint is 'best'",
+    "--outer.validate_every N, --outer.validation_episodes N, --outer.average 0",
+)
+START = Question(
+    "where the encoder starts",
+    "'We optimize all models from scratch', while each of its relation rows begins with an encoder of 400 epochs",
+    "from scratch; compared methods that need a start have one, and the row says which",
+    "--method.start RUN|FILE|hub:OWNER/NAME/FILE",
+)
 
 
 def evaluation_of(choices: Choices, default: str) -> tuple[int, int]:
@@ -62,6 +78,19 @@ NORM = Question(
 )
 
 
+def as_the_codes(question: Question) -> Question:
+    """Return a question of the paper's, where published code answers it, as Closer-Look's does."""
+    return replace(question, evidence=_CODES[question.about])
+
+
+_CODES = {
+    AUGMENTATION.about: "as Closer-Look: random resized crop, brightness, contrast and colour 0.4, mirror; at test the "
+    "middle of a square 1.15 times as large",
+    NORM.about: "Closer-Look's MAML and relation modules take the batch at hand, at test too; its other rows, and the "
+    "codes after it, moving averages at test",
+}
+
+
 def groups_of(choices: Choices) -> bool:
     """Return whether lesions, leaves or patients are kept apart; as published they are not."""
     return choices.take("groups", "ignored", "apart") == "apart"
@@ -84,5 +113,5 @@ GROUPS = Question(
     _GROUPS,
     "the paper says nothing, and no paper read keeps them apart",
     "kept apart where the pack names them (data import does, of ISIC, ChestX and CropDiseases); the row says so",
-    "--episodes.respect_groups false, and evaluate --respect_groups false",
+    "--respect_groups false, of train and of evaluate",
 )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from rotogbml.protocols.conventions import (
     ADAPTATION,
     AUGMENTATION,
+    CHOSEN,
     CLOSER_LOOK_OTHER,
     CLOSER_LOOK_STEPS,
     GROUPS,
     NORM,
+    START,
     evaluation_of,
     residual,
     said_of_episodes,
@@ -86,7 +88,9 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 "classes of the training datasets",
                 "not said; prior work trains on base classes, and four of the nine have no published split",
                 "base classes; of the four without a split "
-                + ("all classes" if unsplit == "all" else "the pack's training classes, all where it has no split"),
+                + ("all classes" if unsplit == "all" else "the pack's training classes, all where it has no split")
+                + " (data import splits none of the four, --split FILE.json does: half of seven classes is fewer "
+                "than a 5-way task needs)",
                 "--readings.unsplit all|base",
             ),
             Question(
@@ -113,6 +117,8 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 }[validation],
                 "--readings.validation mini|sources|last",
             ),
+            CHOSEN,
+            START,
             schedule(CLOSER_LOOK_STEPS),
             ADAPTATION,
             Question(

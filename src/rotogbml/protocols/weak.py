@@ -5,10 +5,12 @@ from __future__ import annotations
 from rotogbml.protocols.conventions import (
     ADAPTATION,
     AUGMENTATION,
+    CHOSEN,
     CLOSER_LOOK_OTHER,
     CLOSER_LOOK_STEPS,
     GROUPS,
     NORM,
+    START,
     evaluation_of,
     said_of_episodes,
     schedule,
@@ -73,6 +75,8 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 ],
                 "--readings.validation own|last, --outer.validation_episodes N, --outer.validate_every N",
             ),
+            CHOSEN,
+            START,
             schedule(CLOSER_LOOK_STEPS),
             ADAPTATION,
             Question(

@@ -18,7 +18,11 @@ from rotogbml.sources.containers import ARCHIVE_SUFFIXES, Container, FoundFile, 
 from rotogbml.sources.tree import IMAGE_SUFFIXES
 
 LABEL_BYTES = 1 << 30
-"""A label file above 1 GiB is refused unread."""
+"""A label file above 1 GiB is refused unread,"""
+TABLE_BYTES = 1 << 28
+"""a table or list above 256 MiB, which takes several times as much to part into lines and columns,"""
+BOMB = 100
+"""and one of an archive above a quarter of that which is so many times the whole archive."""
 LINE_BYTES = 1 << 20
 """A line of a table above 1 MiB is refused before it is parted into columns."""
 KEPT = 1 << 24
@@ -87,9 +91,13 @@ class Files:
         if path in self.kept:
             return self.kept[path]
         place = self.found[path]
-        if place.file.size > LABEL_BYTES:
-            raise UsageError(f"'{path}' in {self.root} has {place.file.size:,} bytes: no label file is so large")
-        data = self._by(path, lambda reader: reader.read(place.file.key, place.file.size, LABEL_BYTES))
+        size, container = place.file.size, self.containers[place.container]
+        most = LABEL_BYTES if path.casefold().endswith((".json", ".mat")) else TABLE_BYTES
+        if container.kind != "folder":
+            most = min(most, max(TABLE_BYTES // 4, BOMB * container.path.stat().st_size))
+        if size > most:
+            raise UsageError(f"'{path}' in {self.root} has {size:,} bytes: no label file is so large")
+        data = self._by(path, lambda reader: reader.read(place.file.key, size, most))
         if len(data) <= KEPT:
             self.kept[path] = data
         return data

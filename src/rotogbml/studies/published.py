@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rotogbml.errors import UsageError
@@ -28,7 +29,7 @@ def published_plan(
     learners: Sequence[str],
     seeds: int,
     budget: Rung,
-    k_shot: Sequence[int],
+    k_shot: Sequence[int] | None,
     episodes: int | None,
     n_query: int | None,
     options: Mapping[str, Any],
@@ -42,13 +43,14 @@ def published_plan(
         learners: by name.
         seeds: how many, from 0.
         budget: of each training; without one it is the protocol's own steps.
-        k_shot: one table each; trained and tested with.
+        k_shot: one table each; trained and tested with. None: trained and tested with the protocol's own.
         episodes: test episodes of each training; the protocol's own where None.
         n_query: test queries a class; the protocol's own where None.
         options: of ``rotogbml train``, for every cell.
 
     Raises:
-        UsageError: a name is unknown, or a number too small.
+        UsageError: a name is unknown, a number too small, or shots are given that the protocol trains for different
+            steps.
     """
     if suite not in SUITES:
         raise UsageError(f"no suite '{suite}': there are {', '.join(SUITES)}")
@@ -66,9 +68,18 @@ def published_plan(
     given = [budget.steps, budget.minutes, budget.images]
     if given.count(None) < 2:
         raise UsageError("a training is measured in either steps or minutes: give one of them")
+    shots = [protocol.k_shot] if k_shot is None else list(k_shot)
     if given.count(None) == 3:
-        budget = Rung(steps=protocol.steps_for(k_shot[0]))
+        steps = [protocol.steps_for(k) for k in shots]
+        if len(set(steps)) > 1:
+            each = ", ".join(f"{k}-shot for {of:,}" for k, of in zip(shots, steps, strict=True))
+            raise UsageError(
+                f"protocol {name} trains {each} steps, and a study's tables have one budget: carry out one study for "
+                "each --k_shot, or give --steps or --minutes"
+            )
+        budget = Rung(steps=steps[0])
     test = protocol.evaluation
+    how = tested(episodes, n_query, test.episodes, test.n_query, ("best", "averaged"))
     return Plan(
         name=name,
         about=f"{protocol.origin}; {'small public stand-ins for the datasets' if of == 'core' else 'the datasets'}",
@@ -76,8 +87,8 @@ def published_plan(
         settings=SETTINGS,
         rungs=(budget,),
         seeds=tuple(range(seeds)),
-        k_shot=tuple(k_shot),
-        test=tested(episodes, n_query, test.episodes, test.n_query, ("best", "averaged")),
+        k_shot=tuple(shots),
+        test=replace(how, k_shot=test.shots or None) if k_shot is None else how,
         judge="best",
         options=dict(options),
         learners={learner: {"learner.name": learner} for learner in learners},

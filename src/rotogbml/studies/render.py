@@ -15,7 +15,7 @@ from rotogbml.evaluation.cells import NOTHING, percent
 from rotogbml.numbers import signed
 from rotogbml.studies.plan import Plan
 from rotogbml.studies.statistics import Difference
-from rotogbml.studies.table import StudyRow, groups_ignored
+from rotogbml.studies.table import StudyRow, departures, groups_ignored
 
 Format = Literal["text", "markdown", "csv", "json"]
 
@@ -45,10 +45,11 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
         seeds = ", ".join(map(str, sorted({seed for row in members for seed in row.seeds})))
         protocol = f", protocol {plan.protocol}" + (", stand-ins (suite core)" if plan.suite == "core" else "")
         protocol = protocol if plan.protocol else "; each target held out in its turn"
+        aside = groups_ignored(members) + departures(members)
         head = (
             f"{first.budget}, {first.n_way}-way {_shots(first)}, {first.n_way * first.n_query} queries, "
             f"checkpoint {first.checkpoint}, norm {first.norm}, {first.episodes} episodes a training, training seeds "
-            f"{seeds}{protocol}{groups_ignored(members)}. Difference to {plan.against} in points, with its "
+            f"{seeds}{protocol}{aside}. Difference to {plan.against} in points, with its "
             f"95 % interval by bootstrap over targets, seeds and episodes; {_of_p(members)}."
         )
         targets = [target for target in plan.targets if any(target in row.targets for row in members)]
@@ -65,7 +66,7 @@ def _parts(plan: Plan, rows: Sequence[StudyRow]) -> Iterator[tuple[str, list[str
 
 
 def _of_p(members: Sequence[StudyRow]) -> str:
-    several = any(len(row.seeds) > 1 for row in members)
+    several = any(row.whole > 1 for row in members)
     return "p by Holm's correction over settings" if several else "one seed, so no p, and an interval too narrow"
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rotogbml.evaluation.asked import DEPARTURES
 from rotogbml.evaluation.results import stratified
 from rotogbml.studies.halving import accuracy, rungs
 from rotogbml.studies.ledger import Ledger, Outcome
@@ -46,6 +47,8 @@ class StudyRow:
     """Over the targets that have begun, each counting alike."""
     ci95: float
     """Half width over episodes alone, seeds and targets being fixed."""
+    whole: int
+    """Seeds that have every target, here and of what this is compared with."""
     difference: Difference | None
     """To the plan's ``against`` or another that was asked for, over the whole seeds; None of itself, or of none."""
     holm: float | None
@@ -56,6 +59,8 @@ class StudyRow:
     """``conflict_of``: means over the cells."""
     ungrouped: str = ""
     """Targets that were tested with images of one lesion, leaf or patient on both sides, apart by commas."""
+    departs: tuple[str, ...] = ()
+    """Where trainings, tests or packs are not the protocol's, as the outcomes say it; empty where all are."""
 
 
 def study_rows(ledger: Ledger, against: str | None = None) -> list[StudyRow]:
@@ -101,8 +106,9 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str,
     first = next(iter(found.values()))
     conflict = [outcome["conflict"] for outcome in found.values()]
     seeds = [seed for seed in planned if any((target, seed) in found for target in targets)]
+    # All seeds are tested on the same episodes: an episode's accuracy is its mean over them, and episodes alone vary.
     by_target = {
-        target: stratified([v for (of, _), v in values.items() if of == target])
+        target: stratified([np.mean([v for (of, _), v in values.items() if of == target], axis=0)])
         for target in targets
         if any(of == target for of, _ in values)
     }
@@ -125,6 +131,7 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str,
         episodes=plan.test.episodes,
         mean=float(np.mean([mean for mean, _ in by_target.values()])),
         ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
+        whole=len(whole_seeds(ledger, rung, learner, tested, setting, against)),
         difference=difference_of(ledger, rung, learner, tested, setting, against),
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
@@ -132,6 +139,14 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str,
         turned=_mean([c["turned"] for c in conflict if "turned" in c]),
         ungrouped=", ".join(
             t for t in targets if any(of == t and o.get("groups") == "ignored" for (of, _), o in found.items())
+        ),
+        departs=tuple(
+            dict.fromkeys(
+                part
+                for outcome in found.values()
+                for part in outcome.get("protocol", "").split("; ")
+                if part.startswith(DEPARTURES)
+            )
         ),
     )
 
@@ -145,10 +160,9 @@ def difference_of(
     """
     if setting == against:
         return None
-    targets, planned, _ = ledger.plan.span(rung)
+    targets = ledger.plan.span(rung)[0]
     ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, against))
-    both = ours.keys() & theirs.keys()
-    seeds = [seed for seed in planned if all((target, seed) in both for target in targets)]
+    seeds = whole_seeds(ledger, rung, learner, tested, setting, against)
     if not seeds:
         return None
     gaps = np.array(
@@ -158,6 +172,14 @@ def difference_of(
         ]
     )  # [targets, seeds, episodes]
     return bootstrap_episodes(gaps)
+
+
+def whole_seeds(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str, against: str) -> list[int]:
+    """Return the seeds of which two settings have every target."""
+    targets, planned, _ = ledger.plan.span(rung)
+    ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, against))
+    both = ours.keys() & theirs.keys()
+    return [seed for seed in planned if all((target, seed) in both for target in targets)]
 
 
 def grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
@@ -172,7 +194,7 @@ def corrected(rows: Sequence[StudyRow]) -> list[StudyRow]:
 
     One seed has no p: a training alone differs from its repetition by more than its episodes tell (docs/study.md).
     """
-    found = holm({row.setting: row.difference.p for row in rows if row.difference is not None and len(row.seeds) > 1})
+    found = holm({row.setting: row.difference.p for row in rows if row.difference is not None and row.whole > 1})
     return [replace(row, holm=found.get(row.setting)) for row in rows]
 
 
@@ -180,6 +202,11 @@ def groups_ignored(rows: Sequence[StudyRow]) -> str:
     """Return where test tasks had a lesion, leaf or patient on both sides; empty where none had."""
     targets = dict.fromkeys(target for row in rows for target in row.ungrouped.split(", ") if target)
     return f", groups (lesions, leaves, patients) ignored in the tests of {', '.join(targets)}" if targets else ""
+
+
+def departures(rows: Sequence[StudyRow]) -> str:
+    """Return where the rows are not as their protocol says, each said once; empty where they are."""
+    return "".join(f"; {part}" for part in dict.fromkeys(part for row in rows for part in row.departs))
 
 
 def _mean(values: Sequence[float]) -> float | None:

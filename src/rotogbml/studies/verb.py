@@ -62,7 +62,7 @@ def study(
         seeds: Of a protocol: how many, from 0.
         steps: Of a protocol: length of each training; the protocol's own where neither this nor minutes is given.
         minutes: Of a protocol: training time of each cell.
-        k_shot: Of a protocol: one table each; 1 where not given.
+        k_shot: Of a protocol: one table each; its own where not given.
         episodes: Of a protocol: test episodes of each training; its own where not given.
         n_query: Of a protocol: test queries a class; its own where not given.
         options: Of a protocol: more options of ``rotogbml train`` for every cell, such as {"encoder.name": "conv4"}.
@@ -81,7 +81,7 @@ def study(
         budget = Rung(steps=steps, minutes=minutes)
         chosen, learners = words(targets or ["all"]), words(learner or ["maml"])
         declared = published_plan(
-            plan, suite, chosen, learners, seeds, budget, k_shot or [1], episodes, n_query, options or {}
+            plan, suite, chosen, learners, seeds, budget, k_shot, episodes, n_query, options or {}
         )
         check(declared)
     else:

@@ -14,6 +14,7 @@ from typing import Any
 from rotogbml.config import RunConfig, changed
 from rotogbml.errors import UsageError
 from rotogbml.protocols import Part, Protocol, ReadingsConfig, create_protocol
+from rotogbml.protocols.conventions import VALIDATION_EPISODES
 from rotogbml.protocols.datasets import SPLIT_OF, find
 from rotogbml.protocols.protocol import groups_in_words
 from rotogbml.sources.packed import PackedSource
@@ -96,8 +97,14 @@ def departures(config: RunConfig, size: int, trained_on: Collection[str]) -> lis
             said.append(f"groups {groups_in_words(here)} for {groups_in_words(value)}")
         elif here is not None and here != value:
             said.append(f"{name} {here} for {value}")
+    shots = (protocol.k_shot, *protocol.steps)
+    if config.episodes.k_shot not in shots:
+        said.append(f"{config.episodes.k_shot}-shot for {' or '.join(map(str, sorted(set(shots))))}")
     if config.minutes is not None:
         said.append(f"at most {config.minutes:g} minutes")
+    judged = config.outer.validation_episodes
+    if protocol.validation and judged != VALIDATION_EPISODES:
+        said.append(f"chosen by {judged} episodes for {VALIDATION_EPISODES}")
     if protocol.validation and config.validate_on is None:
         said.append("validated on the training sources")
     return said
