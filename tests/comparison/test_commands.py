@@ -95,8 +95,8 @@ def test_targets_that_train_alike_are_tested_on_one_training(
     assert "4 trainings with 12 tests to do" in first
     runs = {str(path.parent.relative_to(four / "cells/all")) for path in four.glob("cells/all/*/*/run*/config.yaml")}
     assert runs == {
-        *(f"{name}/isic-1shot-seed0/run" for name in ("protonet", "maml", "baseline")),
-        "finetune/isic-1shot-seed0/run-2-steps",
+        *(f"{name}/isic-5shot-seed0/run" for name in ("protonet", "maml", "baseline")),
+        "finetune/isic-5shot-seed0/run-2-steps",
     }
     assert main([*said, "--targets", "eurosat", "--out", str(alone)]) == 0
     told = {
