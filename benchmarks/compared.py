@@ -127,17 +127,15 @@ def probabilities() -> float:
     return float((method.predict(method.network.psi(), episode()).exp().sum(1) - 1).abs().max())
 
 
-R2D2 = {"log_lambda": math.log(3), "alpha": 1.7, "beta": 0.4}
-
-
 def ridge() -> float:
-    """Return R2D2's scores, of λ 3, α 1.7 and β 0.4, against the primal's by a dense solve."""
+    """Return R2D2's scores against the primal's by a dense solve."""
     x, y, q = features()
+    lam, a, b = 3.0, 1.7, 0.4
     method = made("r2d2")
     psi = method.network.psi()
-    psi.phi.update({name: x.new_tensor(value) for name, value in R2D2.items()})
-    W = torch.linalg.solve(x.T @ x + 3 * torch.eye(5, dtype=x.dtype), x.T @ F.one_hot(y, 3).double())
-    return float((method.scores(psi, x, y, q, 3, 0) - (1.7 * q @ W + 0.4)).abs().max())
+    psi.phi.update({"log_lambda": x.new_tensor(math.log(lam)), "alpha": x.new_tensor(a), "beta": x.new_tensor(b)})
+    W = torch.linalg.solve(x.T @ x + lam * torch.eye(5, dtype=x.dtype), x.T @ F.one_hot(y, 3).double())
+    return float((method.scores(psi, x, y, q, 3, 0) - (a * q @ W + b)).abs().max())
 
 
 def twice() -> float:

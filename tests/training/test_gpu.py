@@ -45,8 +45,9 @@ def test_a_step_is_the_cpus(configure: Callable, learner: str, dtype: torch.dtyp
     here = steps(assemble(config, torch.device("cpu")), dtype)
     there = steps(assemble(config, torch.device("cuda")), dtype)
     for a, b in zip(there, here, strict=True):
-        # In float32 a short tensor's difference is that of the sums behind it, which are longer than it is.
-        assert (a - b).norm() <= within * b.norm().clamp_min(1e-3 if dtype == torch.float64 else 1e-2)
+        # A short tensor's difference is that of the sums behind it, which conjugate gradients in float32 make longest.
+        short = 1e-2 if (learner, dtype) == ("imaml", torch.float32) else 1e-3
+        assert (a - b).norm() <= within * b.norm().clamp_min(short)
 
 
 def test_train_on_a_gpu(pack: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rotogbml.evaluation.cells import percent, signed_percent
 from rotogbml.studies.ledger import Ledger
 from rotogbml.studies.plan import Rung
 from rotogbml.studies.statistics import Difference, holm
-from rotogbml.studies.table import Tested, difference_of, whole_seeds
+from rotogbml.studies.table import Tested, difference_of, paired
 
 LEVEL = 0.05
 """Of p by Holm's correction over a situation's rows, below which a row is worse than the best."""
@@ -88,7 +88,7 @@ def _choice(ledger: Ledger, situation: str, able: Sequence[CompareRow]) -> Choic
         alike=[(row, behind[row.name]) for row in alike],
         quickest=min(timed, key=lambda row: row.adapt_seconds or 0.0, default=None),
         surest=min(scored, key=lambda row: row.brier or 0.0, default=None),
-        seeds=min(len(whole_seeds(ledger, *_pair(ledger, row, best))) for row in able),
+        seeds=min(len(paired(ledger, *_pair(ledger, row, best))[2]) for row in able),
     )
 
 

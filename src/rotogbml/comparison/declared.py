@@ -231,7 +231,7 @@ def _check_used(asked: Asked, plan: Plan) -> None:
 def _check_shares(plan: Plan) -> None:
     """Refuse a budget of one step where a row shares it with the run that it begins with."""
     budget = plan.rungs[0]
-    for name in plan.shares.keys() & plan.starts.keys():
+    for name in (name for name in plan.starts if name in plan.shares):
         of_step = [plan.images_of_step(one, k) for one in (name, plan.starts[name]) for k in plan.k_shot]
         least = {"steps": 2, "images": 2 * max(of_step), "minutes": 0}[budget.budget.unit]
         if budget.budget.amount < least:

@@ -16,9 +16,9 @@ from rotogbml.sources.packed import PackedSource
 from rotogbml.training.protocol import departures, protocol_of, unlike_published
 
 EPISODES = 600
+"""As the literature takes, where nobody says."""
 DEPARTURES = ("departs: ", "not as published: ")
 """What a row's protocol says of a run or test that is another, and of packs that are."""
-"""As the literature takes, where nobody says."""
 
 
 @dataclass(frozen=True)

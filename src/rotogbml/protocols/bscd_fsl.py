@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from rotogbml.protocols.conventions import (
-    AUGMENTATION,
-    NORM,
-    as_the_codes,
+    AS_THE_CODES,
     groups_of,
     residual,
     said_of_episodes,
@@ -95,8 +93,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 f"{size} px, {encoder}; every image once, from the release to the pack",
                 "--readings.size 224|84|42, --encoder NAME",
             ),
-            as_the_codes(AUGMENTATION),
-            as_the_codes(NORM),
+            *AS_THE_CODES,
             said_of_groups(apart),
         ),
     )

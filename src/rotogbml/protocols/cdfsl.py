@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from rotogbml.protocols.conventions import (
-    AUGMENTATION,
+    AS_THE_CODES,
     CHOSEN,
-    NORM,
-    as_the_codes,
     evaluation_of,
     groups_of,
     residual,
@@ -100,8 +98,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 f"{size} px, {encoder}",
                 "--readings.size 224|84|42, --encoder NAME",
             ),
-            as_the_codes(AUGMENTATION),
-            as_the_codes(NORM),
+            *AS_THE_CODES,
             said_of_groups(apart),
         ),
     )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from rotogbml.protocols.conventions import (
-    AUGMENTATION,
+    AS_THE_CODES,
     CHOSEN,
     CLOSER_LOOK_OTHER,
     CLOSER_LOOK_STEPS,
-    NORM,
-    as_the_codes,
     evaluation_of,
     groups_of,
     residual,
@@ -89,8 +87,7 @@ def build(target: str, suite: Suite, choices: Choices) -> Protocol:
                 said_of_episodes(episodes, n_query),
                 "--readings.evaluation closer-look|xd|lrp|ata",
             ),
-            as_the_codes(AUGMENTATION),
-            as_the_codes(NORM),
+            *AS_THE_CODES,
             said_of_groups(apart),
         ),
     )

@@ -78,17 +78,19 @@ NORM = Question(
 )
 
 
-def as_the_codes(question: Question) -> Question:
-    """Return a question of the paper's, where published code answers it, as Closer-Look's does."""
-    return replace(question, evidence=_CODES[question.about])
-
-
-_CODES = {
-    AUGMENTATION.about: "as Closer-Look: random resized crop, brightness, contrast and colour 0.4, mirror; at test the "
-    "middle of a square 1.15 times as large",
-    NORM.about: "Closer-Look's MAML and relation modules take the batch at hand, at test too; its other rows, and the "
-    "codes after it, moving averages at test",
-}
+AS_THE_CODES = (
+    replace(
+        AUGMENTATION,
+        evidence="as Closer-Look: random resized crop, brightness, contrast and colour 0.4, mirror; at test the "
+        "middle of a square 1.15 times as large",
+    ),
+    replace(
+        NORM,
+        evidence="Closer-Look's MAML and relation modules take the batch at hand, at test too; its other rows, and the "
+        "codes after it, moving averages at test",
+    ),
+)
+"""The same two where published code answers them."""
 
 
 def groups_of(choices: Choices) -> bool:

@@ -16,6 +16,9 @@ from rotogbml.studies.ledger import Ledger, Outcome
 from rotogbml.studies.plan import Budget, Cell, Rung
 from rotogbml.studies.statistics import Difference, bootstrap_episodes, holm
 
+Grid = dict[tuple[str, int], Outcome]
+"""Outcomes of a setting, by target and seed."""
+
 
 @dataclass(frozen=True)
 class StudyRow:
@@ -131,7 +134,7 @@ def _row(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str,
         episodes=plan.test.episodes,
         mean=float(np.mean([mean for mean, _ in by_target.values()])),
         ci95=float(np.sqrt(sum(ci95**2 for _, ci95 in by_target.values())) / len(by_target)),
-        whole=len(whole_seeds(ledger, rung, learner, tested, setting, against)),
+        whole=len(paired(ledger, rung, learner, tested, setting, against)[2]),
         difference=difference_of(ledger, rung, learner, tested, setting, against),
         holm=None,
         cosine=_mean([c["cosine"] for c in conflict if "cosine" in c]),
@@ -161,8 +164,7 @@ def difference_of(
     if setting == against:
         return None
     targets = ledger.plan.span(rung)[0]
-    ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, against))
-    seeds = whole_seeds(ledger, rung, learner, tested, setting, against)
+    ours, theirs, seeds = paired(ledger, rung, learner, tested, setting, against)
     if not seeds:
         return None
     gaps = np.array(
@@ -174,15 +176,17 @@ def difference_of(
     return bootstrap_episodes(gaps)
 
 
-def whole_seeds(ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str, against: str) -> list[int]:
-    """Return the seeds of which two settings have every target."""
+def paired(
+    ledger: Ledger, rung: Rung, learner: str, tested: Tested, setting: str, against: str
+) -> tuple[Grid, Grid, list[int]]:
+    """Return what is done of two settings, and the seeds of which both have every target."""
     targets, planned, _ = ledger.plan.span(rung)
     ours, theirs = (grid(ledger, rung, learner, tested.trained, name) for name in (setting, against))
     both = ours.keys() & theirs.keys()
-    return [seed for seed in planned if all((target, seed) in both for target in targets)]
+    return ours, theirs, [seed for seed in planned if all((target, seed) in both for target in targets)]
 
 
-def grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> dict[tuple[str, int], Outcome]:
+def grid(ledger: Ledger, rung: Rung, learner: str, k_shot: int, setting: str) -> Grid:
     """Return what is done of a setting, by target and seed."""
     targets, seeds, _ = ledger.plan.span(rung)
     cells = {(t, s): Cell(s, t, k_shot, learner, setting) for s in seeds for t in targets}

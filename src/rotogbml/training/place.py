@@ -7,13 +7,13 @@ environments, and makes torch's process group.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import sys
 import warnings
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -207,7 +207,7 @@ def threads_of(place: Place) -> int | None:
     return max(1, cores() // place.devices)
 
 
-@contextlib.contextmanager
+@contextmanager
 def met(place: Place, accelerator: str) -> Generator[tuple[Ranks, torch.device]]:
     """Meet the other processes; within, this process is one of them and has its device.
 
@@ -225,36 +225,34 @@ def met(place: Place, accelerator: str) -> Generator[tuple[Ranks, torch.device]]
             fabric.launch()
         yield ALONE, fabric.device
         return
-    before, levels = dict(os.environ), contextlib.ExitStack()
-    levels.enter_context(_own_levels())
-    ours = not dist.is_initialized()
-    try:
-        more: dict[str, Any] = {"plugins": [Own(place)]} if place.started_by == "rotogbml" else {}
-        strategy = _Met(process_group_backend=BACKENDS[accelerator], timeout=TIMEOUT)
+    before, ours = dict(os.environ), not dist.is_initialized()
+    with _own_levels():
         try:
-            fabric = Fabric(
-                accelerator=accelerator, devices=place.devices, num_nodes=place.nodes, strategy=strategy, **more
-            )
-        except (RuntimeError, ValueError) as error:  # what Slurm was asked for cannot be used
-            raise UsageError(f"{place.started_by}: {error}") from error
-        if place.started_by == "rotogbml" and place.nodes > 1 and place.local == 0:
-            said = f"machine {place.node} waits for {place.world} processes to meet at {place.address}:{place.port}"
-            print(said, file=sys.stderr, flush=True)
-        with reaching():
-            fabric.launch()
-        ranks = Ranks(Network(), fabric.local_rank)
-        if not ranks.first:  # what they all would say, the first one says
-            logging.getLogger("rotogbml").setLevel(logging.ERROR)
-        yield ranks, fabric.device
-    finally:
-        if ours and dist.is_initialized():
-            dist.destroy_process_group()
-        levels.close()
-        os.environ.clear()
-        os.environ.update(before)
+            more: dict[str, Any] = {"plugins": [Own(place)]} if place.started_by == "rotogbml" else {}
+            strategy = _Met(process_group_backend=BACKENDS[accelerator], timeout=TIMEOUT)
+            try:
+                fabric = Fabric(
+                    accelerator=accelerator, devices=place.devices, num_nodes=place.nodes, strategy=strategy, **more
+                )
+            except (RuntimeError, ValueError) as error:  # what Slurm was asked for cannot be used
+                raise UsageError(f"{place.started_by}: {error}") from error
+            if place.started_by == "rotogbml" and place.nodes > 1 and place.local == 0:
+                said = f"machine {place.node} waits for {place.world} processes to meet at {place.address}:{place.port}"
+                print(said, file=sys.stderr, flush=True)
+            with reaching():
+                fabric.launch()
+            ranks = Ranks(Network(), fabric.local_rank)
+            if not ranks.first:  # what they all would say, the first one says
+                logging.getLogger("rotogbml").setLevel(logging.ERROR)
+            yield ranks, fabric.device
+        finally:
+            if ours and dist.is_initialized():
+                dist.destroy_process_group()
+            os.environ.clear()
+            os.environ.update(before)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _own_levels() -> Generator[None]:
     """Keep fabric's advice back (who meets whom is told by us; TF32 is off on purpose); put levels as they were."""
     level = {name: logging.getLogger(name).level for name in ("lightning_fabric", "rotogbml")}
@@ -266,7 +264,7 @@ def _own_levels() -> Generator[None]:
             logging.getLogger(name).setLevel(was)
 
 
-@contextlib.contextmanager
+@contextmanager
 def on_this_machine(place: Place) -> Generator[None]:
     """Let processes of one machine talk over its loopback: no network is needed, and none can go away."""
     name, key = _LOOPBACK.get(sys.platform), "GLOO_SOCKET_IFNAME"
