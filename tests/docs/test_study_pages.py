@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from docs import agreement_table, averaging, coverage, judged, mixing, shape_table, study_figures, study_tables
+from docs import (
+    agreement_table,
+    averaging,
+    comparison_tables,
+    coverage,
+    judged,
+    mixing,
+    shape_table,
+    study_figures,
+    study_tables,
+)
 from rotogbml.numbers import signed
 from rotogbml.presets import PRESETS, SWITCHES
 from rotogbml.studies import plan as plans
@@ -57,6 +67,15 @@ def made(plan: Plan, outcome: Outcome, ledger_of: Callable[..., Ledger], tmp_pat
 def test_the_tables_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")
     assert study_tables.filled(text) == text, "python docs/study_tables.py --write"
+    assert "Nothing is done yet" not in text
+
+
+@pytest.mark.parametrize(
+    "page", sorted(p.name for p in DOCS.glob("*.md") if "<!-- /compare -->" in p.read_text("utf-8"))
+)
+def test_the_comparisons_of_the_pages_are_those_of_the_outcomes(page: str) -> None:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    assert comparison_tables.filled(text) == text, "python -m docs.comparison_tables --write"
     assert "Nothing is done yet" not in text
 
 
