@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rotogbml.encoders.convolution import Convolution
-from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
+from rotogbml.encoders.pooling import pooled
 from rotogbml.encoders.protocol import Drop
 from rotogbml.encoders.residual import norm_sum_relu
 from rotogbml.errors import UsageError
@@ -27,14 +26,8 @@ class Block(Norm):
         self.conv = Convolution(in_channels, width, 3, padding=padding)
 
     def forward(self, x: Tensor, at: NormPass | None = None) -> Tensor:
-        """ReLU and max-pool commute; pooling first leaves a quarter of the work to ReLU.
-
-        What follows the convolution is one function with derivatives of its own where that fits (``fused.py``).
-        """
-        y = self.conv(x)
-        if self.of_images and fits(y, self.weight):
-            return norm_pool_relu(y, *self.scale_and_shift(at), self.given(len(y), at))
-        return F.relu(F.max_pool2d(super().forward(y, at), 2))
+        """What follows the convolution is one function with derivatives of its own where there is one."""
+        return pooled(self, self.conv(x), at)
 
 
 class Unpooled(nn.Module):

@@ -97,7 +97,7 @@ class Norm(nn.Module):
         """
         if self.policy == "batch":
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
-        if self.policy in ("group", "layer"):
+        if self.of_groups:
             return F.group_norm(x, self.groups, self.weight, self.bias, EPS)
         if self.policy == MOVING:
             return self._moving(x, at)
@@ -130,6 +130,11 @@ class Norm(nn.Module):
     def of_images(self) -> bool:
         """Whether mean and variance are those of images of the very pass, of the first ``given`` of them."""
         return self.policy in ("batch", "support", "per-step")
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether each image is normalised by itself, channels in groups."""
+        return self.policy in ("group", "layer")
 
     def given(self, b: int, at: NormPass | None) -> int:
         """Return how many first images of b give mean and variance.

@@ -17,19 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rotogbml.encoders.convolution import Convolution
-from rotogbml.encoders.fused import fits, norm_pool_relu
 from rotogbml.encoders.layers import Layered
 from rotogbml.encoders.norm import Norm, NormPass
+from rotogbml.encoders.pooling import pooled
 from rotogbml.encoders.protocol import Drop
 from rotogbml.encoders.residual import norm_sum_relu
 from rotogbml.errors import UsageError
 
 
 class Stem(nn.Module):
-    """[b, 3, s, s] → [b, width, ⌈s/4⌉, ⌈s/4⌉], or [b, width, s // 2, s // 2] where small.
-
-    ReLU and max-pool commute; pooling first leaves less work to ReLU.
-    """
+    """[b, 3, s, s] → [b, width, ⌈s/4⌉, ⌈s/4⌉], or [b, width, s // 2, s // 2] where small."""
 
     def __init__(self, width: int, small: bool, norm: str, sets: int) -> None:
         super().__init__()
@@ -41,13 +38,11 @@ class Stem(nn.Module):
         self.norm = Norm(width, norm, sets)
 
     def forward(self, x: Tensor, at: NormPass | None) -> Tensor:
-        """The small stem is a block of conv4's, and fused as one."""
+        """The small stem is a block of conv4's, and fused as one; ReLU and max-pool commute in the other too."""
         y = self.conv(x)
         if not self.small:
             return F.relu(F.max_pool2d(norm_sum_relu([(self.norm, y)], at, slope=1), 3, stride=2, padding=1))
-        if self.norm.of_images and fits(y, self.norm.weight):
-            return norm_pool_relu(y, *self.norm.scale_and_shift(at), self.norm.given(len(y), at))
-        return F.relu(F.max_pool2d(self.norm(y, at), 2))
+        return pooled(self.norm, y, at)
 
 
 class SimpleBlock(nn.Module):

@@ -109,14 +109,22 @@ static void NAME(row_moments)(const REAL *restrict y, const REAL *restrict centr
     }
 }
 
+/* The same for each of b images of n rows: out [b, c]. */
+void NAME(centres)(const REAL *restrict y, ptrdiff_t b, ptrdiff_t n, ptrdiff_t c, REAL *restrict out)
+{
+    for (ptrdiff_t image = 0; image < b; image++)
+        NAME(centre)(y + image * n * c, n, c, out + image * c);
+}
+
 /* Winners of every 2 x 2 window of y * sign: best [b, h/2, w/2, c] and where, ties going to the first. Of the first
- * `given` images also the moments about `centre`, out [given, 2, c]: sums of y - centre and of its square. */
-void NAME(pool)(const REAL *restrict y, const REAL *restrict sign, const REAL *restrict centre, ptrdiff_t given,
-                ptrdiff_t b, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, REAL *restrict best, uint8_t *restrict where,
-                double *restrict out)
+ * `given` images also the moments about `centre`, out [given, 2, c]: sums of y - centre and of its square. The next
+ * image's centre is `apart` numbers on: 0 where all have one. */
+void NAME(pool)(const REAL *restrict y, const REAL *restrict sign, const REAL *restrict centre, ptrdiff_t apart,
+                ptrdiff_t given, ptrdiff_t b, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, REAL *restrict best,
+                uint8_t *restrict where, double *restrict out)
 {
     const ptrdiff_t H = h / 2, W = w / 2;
-    for (ptrdiff_t image = 0; image < b; image++) {
+    for (ptrdiff_t image = 0; image < b; image++, centre += apart) {
         double *plain = out + image * 2 * c, *square = plain + c;
         if (image < given)
             for (ptrdiff_t k = 0; k < 2 * c; k++)
@@ -204,10 +212,11 @@ static inline __attribute__((always_inline)) void NAME(image)(const REAL *y, con
     }
 }
 
-/* out = slope y + level (+ along u, where u is given) in the first `given` images, 0 in the others; more at winners. */
+/* out = slope y + level (+ along u, where u is given) in the first `given` images, 0 in the others; more at winners.
+ * The next image's slope, level and along are `apart` numbers on: 0 where all have the same. */
 void NAME(dense_and_winners)(const REAL *y, const REAL *u, const REAL *slope, const REAL *level, const REAL *along,
-                             const REAL *at_winners, const uint8_t *where, ptrdiff_t given, ptrdiff_t b, ptrdiff_t h,
-                             ptrdiff_t w, ptrdiff_t c, REAL *out)
+                             const REAL *at_winners, const uint8_t *where, ptrdiff_t apart, ptrdiff_t given,
+                             ptrdiff_t b, ptrdiff_t h, ptrdiff_t w, ptrdiff_t c, REAL *out)
 {
     const ptrdiff_t whole = h * w * c, quarter = (h / 2) * (w / 2) * c;
     for (ptrdiff_t i = 0; i < b; i++, y += whole, out += whole, at_winners += quarter, where += quarter) {
@@ -217,6 +226,7 @@ void NAME(dense_and_winners)(const REAL *y, const REAL *u, const REAL *slope, co
             NAME(image)(y, u + i * whole, slope, level, along, at_winners, where, h, w, c, 1, out);
         else
             NAME(image)(y, 0, slope, level, along, at_winners, where, h, w, c, 1, out);
+        slope += apart, level += apart, along = u ? along + apart : along;
     }
 }
 

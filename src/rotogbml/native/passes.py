@@ -25,9 +25,10 @@ _P, _N = ctypes.c_void_p, ctypes.c_ssize_t
 _ARGUMENTS: dict[str, list[Any]] = {
     "sums": [_P, _P, _P, _N, _N, _N, _N, _P],
     "centre": [_P, _N, _N, _P],
-    "pool": [_P, _P, _P, _N, _N, _N, _N, _N, _P, _P, _P],
+    "centres": [_P, _N, _N, _N, _P],
+    "pool": [_P, _P, _P, _N, _N, _N, _N, _N, _N, _P, _P, _P],
     "winners": [_P, _P, _N, _N, _N, _N, _P],
-    "dense_and_winners": [_P, _P, _P, _P, _P, _P, _P, _N, _N, _N, _N, _N, _P],
+    "dense_and_winners": [_P, _P, _P, _P, _P, _P, _P, _N, _N, _N, _N, _N, _N, _P],
     "isi_density": [_P, _N, _N, _N, _N, _P, _N, _N, ctypes.c_double, ctypes.c_int, _P, _P],
     "isi_kept": [_P, _P, _N, _N, _P],
 }
@@ -51,22 +52,44 @@ def pool(rows: Tensor, sign: Tensor, given: int) -> tuple[Tensor, Tensor, Tensor
         variance, [c] each.
     """
     rows = rows.contiguous()
+    _, h, w, c = rows.shape
+    centre = rows.new_empty(c)  # near the mean: squares of what is left do not cancel
+    _function("centre", rows)(rows.data_ptr(), given * h * w, c, centre.data_ptr())
+    best, where, moments = _pooled(rows, sign, centre, given)
+    first, second = moments.sum(0) / (given * h * w)
+    return best, where, (centre + first).to(rows.dtype), (second - first.square()).clamp_min_(0).to(rows.dtype)
+
+
+def pool_each(rows: Tensor, sign: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pool as ``pool`` does, and measure each image by itself: mean and biased variance are float64, [b, c]."""
+    rows = rows.contiguous()
+    b, h, w, c = rows.shape
+    centre = rows.new_empty(b, c)
+    _function("centres", rows)(rows.data_ptr(), b, h * w, c, centre.data_ptr())
+    best, where, moments = _pooled(rows, sign, centre, b)
+    first, second = moments.div_(h * w).unbind(1)
+    return best, where, centre + first, (second - first.square()).clamp_min_(0)
+
+
+def _pooled(rows: Tensor, sign: Tensor, centre: Tensor, given: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y at the winners, their places, and sums [given, 2, c] about the centre, of all [c] or of each [b, c]."""
     b, h, w, c = rows.shape
     best = rows.new_empty(b, h // 2, w // 2, c)
     where = torch.empty(best.shape, dtype=torch.uint8)
     moments = torch.empty(given, 2, c, dtype=torch.float64)
-    centre = rows.new_empty(c)  # near the mean: squares of what is left do not cancel
-    _function("centre", rows)(rows.data_ptr(), given * h * w, c, centre.data_ptr())
     call = _function("pool", rows)
+    apart = _apart(centre)
 
     def some(first: int, last: int) -> None:
         seen = max(0, min(given, last) - first)
-        data = (rows[first:], sign, centre), (best[first:], where[first:], moments[min(first, given) :])
-        call(*_at(data[0]), seen, last - first, h, w, c, *_at(data[1]))
+        data = (
+            (rows[first:], sign, _of(centre, first)),
+            (best[first:], where[first:], moments[min(first, given) :]),
+        )
+        call(*_at(data[0]), apart, seen, last - first, h, w, c, *_at(data[1]))
 
     _deal(b, rows.numel(), some)
-    first, second = moments.sum(0) / (given * h * w)
-    return best, where, (centre + first).to(rows.dtype), (second - first.square()).clamp_min_(0).to(rows.dtype)
+    return best, where, moments
 
 
 def winners(rows: Tensor, where: Tensor) -> Tensor:
@@ -107,18 +130,23 @@ def dense_and_winners(
     where: Tensor,
     more: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """Return slope · y + level (+ along · u) in the first ``given`` images, 0 in the others, more at the winners."""
+    """Return slope · y + level (+ along · u) in the first ``given`` images, 0 in the others, more at the winners.
+
+    ``slope``, ``level`` and ``along`` are [c], or [b, 1, 1, c] where each image has its own.
+    """
     rows, at_winners = rows.contiguous(), at_winners.contiguous()
     b, h, w, c = rows.shape
     out = torch.empty_like(rows)
-    u, along = (None, None) if more is None else (more[0].contiguous(), more[1])
+    u, along = (None, None) if more is None else (more[0].contiguous(), more[1].contiguous())
+    slope, level = slope.contiguous(), level.contiguous()
     call = _function("dense_and_winners", rows)
+    apart = _apart(slope)
 
     def some(first: int, last: int) -> None:
         seen = max(0, min(given, last) - first)
-        others = (slope, level, along, at_winners[first:], where[first:])
-        data = (rows[first:], None if u is None else u[first:], *others)
-        call(*_at(data), seen, last - first, h, w, c, out[first:].data_ptr())
+        others = (_of(slope, first), _of(level, first), None if along is None else _of(along, first))
+        data = (rows[first:], None if u is None else u[first:], *others, at_winners[first:], where[first:])
+        call(*_at(data), apart, seen, last - first, h, w, c, out[first:].data_ptr())
 
     _deal(b, rows.numel(), some)
     return out
@@ -183,6 +211,16 @@ def _functions(name: str, double: bool) -> Callable[..., int]:
     function = getattr(library(), f"{name}_{'f64' if double else 'f32'}")
     function.argtypes = _ARGUMENTS[name]
     return function
+
+
+def _apart(numbers: Tensor) -> int:
+    """Return how far on the next image's numbers lie: 0 where all images have the same."""
+    return 0 if numbers.ndim == 1 else numbers.shape[-1]
+
+
+def _of(numbers: Tensor, first: int) -> Tensor:
+    """Return the numbers from an image on, where each has its own."""
+    return numbers if numbers.ndim == 1 else numbers[first:]
 
 
 def _at(tensors: tuple[Tensor | None, ...]) -> list[int | None]:
