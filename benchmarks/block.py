@@ -1,6 +1,7 @@
 """What the fused block is worth: its processor time over the stock block's, one thread: ``python -m benchmarks.block``.
 
     block   batch norm, max-pool and ReLU alone: forward and backward; forward, backward and the backward of that
+    group   the same of group norm
     task    the meta-gradient of one MAML task, first and second order: W1 and W3 of the literature's sizes, the demo
 
 The ways (for a task also ``bf16``: fused, with convolutions in bfloat16; and stock once more, which says how far to
@@ -27,6 +28,8 @@ from torch import Tensor
 
 from rotogbml.encoders import create_encoder, set_precision
 from rotogbml.encoders.fused import norm_pool_relu
+from rotogbml.encoders.grouped import group_pool_relu
+from rotogbml.encoders.norm import EPS
 from rotogbml.episodes import Episode, Examples
 from rotogbml.learners import Network, create_head, create_learner
 from rotogbml.memory import keep_freed_memory
@@ -34,6 +37,8 @@ from rotogbml.memory import keep_freed_memory
 RESULTS = Path(__file__).parent / "results"
 SHAPES = [(25, 64, 84, 84), (75, 64, 42, 42), (75, 64, 10, 10), (5, 64, 84, 84), (5, 64, 10, 10)]
 SHAPES += [(5, 32, 32, 32), (5, 32, 4, 4)]
+GROUPED = [(80, 64, 84, 84), (80, 64, 42, 42), (80, 64, 21, 21), (80, 32, 28, 28), (80, 32, 14, 14), (16, 32, 28, 28)]
+GROUPS = 8
 TASKS = {
     "W1: conv4-64, 84 px, 15 queries, 5 steps": (84, 64, 15, 5),
     "W3: conv4-64, 42 px, 15 queries, 5 steps": (42, 64, 15, 5),
@@ -48,7 +53,12 @@ def stock(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.relu(F.max_pool2d(F.batch_norm(y, None, None, weight, bias, training=True), 2))
 
 
-def block(shape: tuple[int, int, int, int], twice: bool) -> Ways:
+def stock_groups(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the same of group norm."""
+    return F.relu(F.max_pool2d(F.group_norm(y, GROUPS, weight, bias, EPS), 2))
+
+
+def block(shape: tuple[int, int, int, int], twice: bool, groups: bool = False) -> Ways:
     """Return both ways through one block; ``twice``: on to the second derivative."""
     g = torch.Generator().manual_seed(0)
     y = torch.randn(shape, generator=g).to(memory_format=torch.channels_last).requires_grad_()
@@ -65,9 +75,10 @@ def block(shape: tuple[int, int, int, int], twice: bool) -> Ways:
             torch.autograd.grad(first, (y, weight, back), [p.detach() for p in at])
 
     def fused(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return norm_pool_relu(y, weight, bias, len(y))
+        return group_pool_relu(y, weight, bias, GROUPS) if groups else norm_pool_relu(y, weight, bias, len(y))
 
-    return {"stock": lambda: through(stock), "fused": lambda: through(fused), "again": lambda: through(stock)}
+    plain = stock_groups if groups else stock
+    return {"stock": lambda: through(plain), "fused": lambda: through(fused), "again": lambda: through(plain)}
 
 
 def task(size: int, width: int, queries: int, steps: int, first_order: bool, encoder_name: str = "conv4") -> Ways:
@@ -148,6 +159,9 @@ def main() -> None:
     for shape in SHAPES:
         for twice, what in ((False, "backward"), (True, "second derivative")):
             rows[f"block {[*shape]}, {what}"] = lambda shape=shape, twice=twice: block(shape, twice)
+    for shape in GROUPED:
+        for twice, what in ((False, "backward"), (True, "second derivative")):
+            rows[f"group {[*shape]}, {what}"] = lambda shape=shape, twice=twice: block(shape, twice, groups=True)
     for name, work in TASKS.items():
         for first_order, what in ((True, "first order"), (False, "second order")):
             rows[f"task {name}, {what}"] = lambda work=work, first=first_order: task(*work, first)
