@@ -13,6 +13,7 @@ from rotogbml.encoders.convolution import PRECISIONS, Convolution, set_precision
 from rotogbml.encoders.given import Given, give_encoder, held
 from rotogbml.encoders.imported import import_module
 from rotogbml.encoders.norm import MOVING, NORMS, Norm, NormPass, Seen, update_running
+from rotogbml.encoders.pooling import pooled
 from rotogbml.encoders.protocol import Drop, Encoder
 from rotogbml.encoders.resnet import ResNet
 from rotogbml.encoders.resnet12 import ResNet12
@@ -112,6 +113,7 @@ __all__ = [
     "create_encoder",
     "give_encoder",
     "list_encoders",
+    "pooled",
     "set_precision",
     "update_running",
 ]

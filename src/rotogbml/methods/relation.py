@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from rotogbml.encoders import Convolution, Norm, NormPass
+from rotogbml.encoders import Convolution, Norm, NormPass, pooled
 from rotogbml.learners import Params
 from rotogbml.learners.network import drawn
 
@@ -65,8 +65,8 @@ class Relation(nn.Module):
 
     def block(self, i: int, x: Tensor, at: NormPass | None) -> Tensor:
         """Return one block's map."""
-        z = F.relu(cast(Norm, self.norms[i])(self.convs[i](x), at))
-        return F.max_pool2d(z, 2) if self.pools[i] else z
+        norm, y = cast(Norm, self.norms[i]), self.convs[i](x)
+        return pooled(norm, y, at) if self.pools[i] else F.relu(norm(y, at))
 
     def forward(self, pairs: Tensor, at: NormPass | None = None) -> Tensor:
         """[p, 2C, side, side] → raw scores [p]."""
