@@ -12,6 +12,7 @@ import pytest
 
 from rotogbml import learner_presets, method_presets
 from rotogbml.comparison.declared import Asked, comparison_plan
+from rotogbml.comparison.own_values import replaced
 from rotogbml.comparison.roster import BLOCKS, ENTRIES, STARTS, chosen
 from rotogbml.errors import UsageError
 from rotogbml.sources.packed import PackedSource
@@ -241,6 +242,21 @@ def test_options_of_learners_and_of_one_row(planned: Callable[..., tuple[Plan, l
     rates = {name: chosen.get("learner.inner_lr") for name, chosen in plan.settings.items()}
     assert rates == {"baseline": None, "protonet": None, "maml": 0.1, "reptile": 0.001, "rotogbml-maml": 0.1}
     assert [name for name, chosen in plan.settings.items() if "isi.rate" in chosen] == ["protonet"]
+
+
+def test_learners_own_values_that_are_replaced_are_named(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    rows = ["reptile", "rotogbml-reptile", "maml", "protonet"]
+    assert replaced(planned(methods=rows)[0]) == []
+    common = {"outer.meta_lr": 0.003, "learner.inner_steps": 3, "learner.inner_lr": 0.001}
+    (line,) = replaced(planned(methods=rows, options=common)[0])
+    assert "Reptile learner.inner_steps 3 for 8, outer.meta_lr 0.003 for 1.0; Reptile + RotoGBML learner" in line
+    assert "MAML" not in line
+    kept = {
+        f"{row}/{name}": value
+        for row in rows[:2]
+        for name, value in (("outer.meta_lr", 1.0), ("learner.inner_steps", 8))
+    }
+    assert replaced(planned(methods=rows, options={**common, **kept})[0]) == []
 
 
 def test_as_published_is_of_methods_and_learners_keep_their_norm(

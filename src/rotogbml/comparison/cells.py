@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from rotogbml.comparison.choice import LEVEL, in_words
+from rotogbml.comparison.own_values import replaced
 from rotogbml.comparison.parts import Part
 from rotogbml.comparison.published import Published
 from rotogbml.comparison.roster import entry_of
@@ -207,7 +208,7 @@ def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
     if absent:
         said = ", ".join(entry.label + (" on one source" if entry.single else "") for entry in absent)
         lines.append(f"Not begun: {said}.")
-    lines += _departures(rows)
+    lines += [*_departures(rows), *replaced(plan)]
     if notes.letters:
         lines.append(
             "PUBLISHED numbers are of other pipelines and stand apart: no interval or difference here uses them."

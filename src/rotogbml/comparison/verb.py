@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rotogbml.comparison.declared import Asked, comparison_plan
+from rotogbml.comparison.own_values import replaced
 from rotogbml.comparison.parts import Part, parts_of
 from rotogbml.comparison.render import Format, render
 from rotogbml.comparison.roster import ENTRIES, STARTS, entry_of
@@ -236,6 +237,8 @@ def _announce(ledger: Ledger, lacking: list[Cell], left_out: list[str], workers:
         print(f"{ledger.stale} outcomes in {ledger.path} are of other plans or words: kept, not counted")
     for line in left_out:
         print(f"left out: {line}")
+    for line in replaced(plan):
+        print(line)
     settings = [name for name in plan.settings if name not in plan.hidden]
     starts = f", {len(plan.hidden)} runs that others begin with" if plan.hidden else ""
     print(
