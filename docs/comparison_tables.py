@@ -88,5 +88,4 @@ def _where(ledger: Ledger) -> str:
 
 
 if __name__ == "__main__":
-    with_tables = [path for path in sorted(HERE.glob("*.md")) if PLACE.search(path.read_text(encoding="utf-8"))]
-    sys.exit(fill_pages("python -m docs.comparison_tables", filled, with_tables))
+    sys.exit(fill_pages("python -m docs.comparison_tables", filled, PLACE))

@@ -58,16 +58,17 @@ def said(row: StudyRow, field: str) -> str:
     return f"{row.budget.amount:g}" if field == "budget" else str(getattr(row, field))
 
 
-def fill_pages(command: str, filled: Callable[[str], str], pages: list[Path]) -> int:
+def fill_pages(command: str, filled: Callable[[str], str], place: re.Pattern[str]) -> int:
     """Fill the pages that the command line names, or say which are out of date; return the exit status.
 
     Args:
         command: how the script is called.
         filled: a page's text with its tables anew.
-        pages: where the command line names none.
+        place: what a table stands between; where the command line names no page, all of this folder that have one.
     """
     parser = argparse.ArgumentParser(prog=command)
-    parser.add_argument("pages", nargs="*", type=Path, default=pages)
+    with_tables = [path for path in sorted(HERE.glob("*.md")) if place.search(path.read_text(encoding="utf-8"))]
+    parser.add_argument("pages", nargs="*", type=Path, default=with_tables)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     old = []
@@ -83,5 +84,4 @@ def fill_pages(command: str, filled: Callable[[str], str], pages: list[Path]) ->
 
 
 if __name__ == "__main__":
-    with_tables = [path for path in sorted(HERE.glob("*.md")) if PLACE.search(path.read_text(encoding="utf-8"))]
-    sys.exit(fill_pages("python docs/study_tables.py", filled, with_tables))
+    sys.exit(fill_pages("python docs/study_tables.py", filled, PLACE))

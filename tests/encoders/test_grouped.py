@@ -52,7 +52,7 @@ def assert_same(groups: int, y: Tensor, weight: Tensor, bias: Tensor) -> None:
     ],
 )
 def test_numbers_and_both_derivatives_are_stocks(shape: tuple[int, ...], groups: int) -> None:
-    """Odd sizes, one image, outputs of one pixel, more images than a slice takes; γ of both signs."""
+    """Odd sizes, one image, outputs of one pixel, many images; γ of both signs."""
     y, weight, bias = draw(shape)
     assert_same(groups, y, weight, bias)
     assert_same(groups, y.contiguous(), weight, bias)  # the other layout

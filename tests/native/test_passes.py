@@ -65,6 +65,8 @@ def test_the_number_of_threads_does_not_matter(dtype: torch.dtype, monkeypatch: 
         return [
             *(best, where, *moments, *passes.sums(u, y, sign), passes.winners(u, where)),
             passes.dense_and_winners(y, 3, slope, level, best, where, (u, by)),
+            *passes.pool_each(y, sign.sign()),
+            passes.dense_and_winners(y, 5, u[:, :1, :1], y[:, :1, :1], best, where, (u, u[:, 1:2, 1:2])),
             *passes.density(y.permute(0, 3, 1, 2), 3, 2, 1.0, None),
             passes.kept(fates, threshold, y),
         ]
@@ -73,6 +75,33 @@ def test_the_number_of_threads_does_not_matter(dtype: torch.dtype, monkeypatch: 
     for threads in (2, 3, 5, 8):
         for a, b in zip(everything(threads), alone, strict=True):
             assert torch.equal(a, b)
+
+
+@settings(max_examples=40, deadline=None)
+@given(shape=SHAPES, dtype=TYPES, seed=st.integers(0, 999))
+def test_images_with_numbers_of_their_own_are_done_one_by_one(
+    shape: tuple[int, int, int, int], dtype: torch.dtype, seed: int
+) -> None:
+    b, c = shape[0], shape[3]
+    g = torch.Generator().manual_seed(seed)
+    y, u = torch.randn(2, *shape, generator=g, dtype=dtype)
+    y += (
+        100 * torch.arange(b).to(dtype)[:, None, None, None]
+    )  # a mean far from its neighbours' must not spoil variances
+    sign = torch.randn(c, generator=g).sign().to(dtype)
+    slope, level, by = torch.randn(3, b, 1, 1, c, generator=g, dtype=dtype)
+    best, where, mean, variance = passes.pool_each(y, sign)
+    dense = passes.dense_and_winners(y, b, slope, level, best, where, (u, by))
+    for i in range(b):
+        one = slice(i, i + 1)
+        alone = passes.pool(y[one], sign, 1)
+        assert torch.equal(best[one], alone[0])
+        assert torch.equal(where[one], alone[1])
+        measured = y[i].double().reshape(-1, c)
+        near(mean[i], measured.mean(0), dtype)
+        near(variance[i], measured.var(0, correction=0), dtype)
+        of = slope[i].flatten(), level[i].flatten(), best[one], where[one], (u[one], by[i].flatten())
+        assert torch.equal(dense[one], passes.dense_and_winners(y[one], 1, *of))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 15, 16, 17, 64])

@@ -49,7 +49,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rotogbml.encoders.maps import channels_last, groups, norm_backward, sums, to_map, to_rows
+from rotogbml.encoders.maps import affine_relu, channels_last, groups, norm_backward, sums, threshold, to_map, to_rows
 from rotogbml.encoders.norm import EPS
 from rotogbml.native import passes
 
@@ -68,7 +68,6 @@ will be asked for."""
 # Looked up once: on small maps that is worth some per cent.
 _max_pool = torch.ops.aten.max_pool2d_with_indices.default
 _unpool = torch.ops.aten.max_pool2d_with_indices_backward.default
-_threshold = torch.ops.aten.threshold_backward.default
 
 _POOL = ([2, 2], [2, 2], [0, 0], [1, 1], False)
 """Window, stride, padding, dilation of every max-pool here, and no ceiling."""
@@ -112,7 +111,7 @@ class _NormPoolRelu(torch.autograd.Function):
         if y.numel() >= _COMPILED and passes.takes(y):
             best, where, mean, variance = passes.pool(to_rows(y), weight.sign(), given)
             r = (variance + EPS).rsqrt_()
-            z = _affine_relu(best, weight, bias, mean, r)
+            z = affine_relu(best, weight, bias, mean, r)
         elif given == len(y) and y.numel() < _LARGE:
             image = channels_last(y)
             normed, mean, r = torch.native_batch_norm(image, weight, bias, None, None, True, 0.0, EPS)
@@ -124,7 +123,7 @@ class _NormPoolRelu(torch.autograd.Function):
             mean, variance = torch.batch_norm_update_stats(to_map(rows[:given]), None, None, 0.0)
             r = (variance + EPS).rsqrt_()
             best, where = _pool(rows, weight)
-            z = _affine_relu(best, weight, bias, mean, r)
+            z = affine_relu(best, weight, bias, mean, r)
         ctx.given = given
         ctx.save_for_backward(y, weight, best, where, z, mean, r)
         return z
@@ -167,7 +166,7 @@ class _Second(torch.autograd.Function):
         ctx: Any, u: Tensor, u_weight: Tensor, u_bias: Tensor, given: int, *held: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         g, y, weight, A, B, best, where, z, mean, r = held
-        rows, u, G = to_rows(y), to_rows(u), to_rows(_threshold(channels_last(g), z, 0))
+        rows, u, G = to_rows(y), to_rows(u), to_rows(threshold(channels_last(g), z, 0))
         best = _winners(rows, where) if best is None else best
         u_best = _winners(u, where)
         M = given * rows.shape[1] * rows.shape[2]
@@ -182,7 +181,7 @@ class _Second(torch.autograd.Function):
         slope = (t * A + along * S1 + s * K) * r.square() / -M
         level = (t * B + along * S0) * r / -M - slope * mean
         at_y = _dense_and_winners(rows, given, slope, level, G * at_best, where, (u, along * r))
-        return _threshold(to_map(at_G), z, 0), to_map(at_y), r * K
+        return threshold(to_map(at_G), z, 0), to_map(at_y), r * K
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -192,7 +191,7 @@ class _Second(torch.autograd.Function):
 def _first(g: Tensor, y: Tensor, weight: Tensor, given: int, *held: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return ∂y, ∂γ = A and ∂β = B; as stock's own kernels have them where the winners' y is not held."""
     best, where, z, mean, r = held
-    G = _threshold(channels_last(g), z, 0)
+    G = threshold(channels_last(g), z, 0)
     if best is None:
         y = channels_last(y)
         D = _unpool(G, y, *_POOL, where)
@@ -215,12 +214,6 @@ def _pool(rows: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         return to_rows(best), where
     _, where = _max_pool(to_map(rows * weight.sign()), *_POOL)
     return _winners(rows, where), where
-
-
-def _affine_relu(best: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, r: Tensor) -> Tensor:
-    """Return z, channels last, of the winners' y."""
-    scale = weight * r
-    return to_map(torch.addcmul(bias - mean * scale, best, scale).relu_())
 
 
 def _winners(rows: Tensor, where: Tensor) -> Tensor:

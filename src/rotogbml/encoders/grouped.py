@@ -16,8 +16,8 @@ and with e = t D − (r A / M) u, summed over the group Σe = Σ t B_c − r A S
 
     ∂Φ/∂y = r t D − (r² A / M) u − (r/M) (Σe + x̂ (Σ e x̂ + r K))
 
-Each is a pass over the map in C (``native/fused.c``): of maps that are channels last 2 to 5 times as fast as torch's
-own kernels, the second derivative 3 to 6 times. By torch's operators they would be slower than its group norm is, so
+Each is a pass over the map in C (``native/fused.c``): of maps that are channels last 2 to 4 times as fast as torch's
+own kernels, the second derivative 4 to 8 times. By torch's operators they would be slower than its group norm is, so
 that is taken where nothing is compiled (docs/log.md).
 """
 
@@ -29,14 +29,12 @@ import torch
 from torch import Tensor
 
 from rotogbml.encoders import fused
-from rotogbml.encoders.maps import channels_last, to_map, to_rows
+from rotogbml.encoders.maps import affine_relu, channels_last, threshold, to_map, to_rows
 from rotogbml.encoders.norm import EPS
 from rotogbml.native import passes
 
 _COMPILED = 1 << 17
 """From so many numbers in y on, compiled passes are worth their calls (docs/log.md)."""
-
-_threshold = torch.ops.aten.threshold_backward.default
 
 
 def fits(y: Tensor, weight: Tensor) -> bool:
@@ -63,8 +61,7 @@ class _GroupPoolRelu(torch.autograd.Function):
     def forward(ctx: Any, y: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
         rows = to_rows(y)
         best, where, mean, r = _measured(rows, weight, groups)
-        s = weight * r
-        z = to_map(torch.addcmul(bias - mean * s, best, s).relu_())
+        z = affine_relu(best, weight, bias, _wide(mean), _wide(r))
         ctx.groups = groups
         ctx.save_for_backward(y, weight, best, where, z, mean, r)
         return z
@@ -73,24 +70,22 @@ class _GroupPoolRelu(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,) = gradients
         y, weight, best, where, z, mean, r = ctx.saved_tensors
-        held = g, y, weight, ctx.groups, best, where, z.detach(), mean, r
-        if torch.is_grad_enabled():  # a second derivative may be asked for
-            return (*_Gradient.apply(*held), None)
-        at_y, A, B = _first(*held)
-        return at_y, A.sum(0), B.sum(0), None
+        first = _Gradient.apply if torch.is_grad_enabled() else _first  # a second derivative may be asked for
+        at_y, A_c, B_c = first(g, y, weight, ctx.groups, best, where, z.detach(), mean, r)
+        return at_y, A_c.sum(0), B_c.sum(0), None
 
 
 class _Gradient(torch.autograd.Function):
-    """(∂y, ∂γ, ∂β) of (g, y, γ): the first derivative, itself differentiable once."""
+    """(∂y, A_c, B_c) of (g, y, γ): the first derivative, itself differentiable once."""
 
     @staticmethod
     def forward(
         ctx: Any, g: Tensor, y: Tensor, weight: Tensor, groups: int, *held: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
-        at_y, A, B = _first(g, y, weight, groups, *held)
+        at_y, A_c, B_c = _first(g, y, weight, groups, *held)
         ctx.groups = groups
-        ctx.save_for_backward(g, y, weight, A, B, *held)
-        return at_y, A.sum(0), B.sum(0)
+        ctx.save_for_backward(g, y, weight, A_c, B_c, *held)
+        return at_y, A_c, B_c
 
     @staticmethod
     def backward(ctx: Any, *u: Tensor) -> tuple[Tensor | None, ...]:
@@ -105,26 +100,25 @@ class _Second(torch.autograd.Function):
         ctx: Any, u: Tensor, u_weight: Tensor, u_bias: Tensor, groups: int, *held: Any
     ) -> tuple[Tensor, Tensor, Tensor]:
         g, y, weight, A_c, B_c, best, where, z, mean, r = held
-        rows, u, G = to_rows(y), to_rows(u), to_rows(_threshold(channels_last(g), z, 0))
+        rows, u, G = to_rows(y), to_rows(u), to_rows(threshold(channels_last(g), z, 0))
         u_best, M = passes.winners(u, where), _numbers(rows, groups)
         A, B = _over(weight * A_c, groups), _over(weight * B_c, groups)
         S0 = _over(u.sum((1, 2)), groups)
-        S1 = _over((u * (rows - mean)).sum((1, 2)), groups) * _flat(r)
+        S1 = _over((u * (rows - _wide(mean))).sum((1, 2)), groups) * r
         P = (G * u_best).sum((1, 2))
         K = _over(weight * P, groups) - (B * S0 + A * S1) / M
-        r, mean, image_r, image_mean = _flat(r), _flat(mean), r, mean
         s = weight * r
         t = u_weight - s * S1 / M
         at_best = _wide(t * r)
-        at_G = torch.addcmul(_wide(u_bias - s * S0 / M) - at_best * image_mean, best, at_best)
-        at_G.addcmul_(u_best, weight * image_r)
+        at_G = torch.addcmul(_wide(u_bias - s * S0 / M) - at_best * _wide(mean), best, at_best)
+        at_G.addcmul_(u_best, _wide(s))
         e, ex = _over(t * B_c, groups) - r * A * S0 / M, _over(t * A_c, groups) - r * A * S1 / M
         slope = (ex + r * K) * r.square() / -M
         level = e * r / -M - slope * mean
         along = _wide(r.square() * A / -M)
         at_y = passes.dense_and_winners(rows, len(rows), _wide(slope), _wide(level), G * at_best, where, (u, along))
         at_weight = (r * (P - (B_c * S0 + A_c * S1) / M)).sum(0)
-        return _threshold(to_map(at_G), z, 0), to_map(at_y), at_weight
+        return threshold(to_map(at_G), z, 0), to_map(at_y), at_weight
 
     @staticmethod
     def backward(ctx: Any, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -134,25 +128,24 @@ class _Second(torch.autograd.Function):
 def _first(g: Tensor, y: Tensor, weight: Tensor, groups: int, *held: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return ∂y, and A_c and B_c of each image, [b, c]."""
     best, where, z, mean, r = held
-    rows, G = to_rows(y), to_rows(_threshold(channels_last(g), z, 0))
+    rows, G = to_rows(y), to_rows(threshold(channels_last(g), z, 0))
     B_c = G.sum((1, 2))
-    A_c = (G * (best - mean)).sum((1, 2)) * _flat(r)
-    r, mean, image_r = _flat(r), _flat(mean), r
+    A_c = (G * (best - _wide(mean))).sum((1, 2)) * r
     M = _numbers(rows, groups)
     slope = r.square() * _over(weight * A_c, groups) / -M
     level = r * _over(weight * B_c, groups) / -M - slope * mean
-    at_y = passes.dense_and_winners(rows, len(rows), _wide(slope), _wide(level), G * (weight * image_r), where, None)
+    at_y = passes.dense_and_winners(rows, len(rows), _wide(slope), _wide(level), G * _wide(weight * r), where, None)
     return to_map(at_y), A_c, B_c
 
 
 def _measured(rows: Tensor, weight: Tensor, groups: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return y at the winners, where they are, and μ and r of each image and channel, [b, 1, 1, c]."""
+    """Return y at the winners, where they are, and μ and r of each image and channel, [b, c]."""
     best, where, mean, variance = passes.pool_each(rows, weight.sign())
     n = rows.shape[-1] // groups
     middle = _over(mean, groups) / n
     # a group's variance: what its channels vary by, and what their means lie apart
     r = (_over(variance + (mean - middle).square(), groups) / n + EPS).rsqrt_()
-    return best, where, _wide(middle).to(rows.dtype), _wide(r).to(rows.dtype)
+    return best, where, middle.to(rows.dtype), r.to(rows.dtype)
 
 
 def _numbers(rows: Tensor, groups: int) -> int:
@@ -169,8 +162,3 @@ def _over(x: Tensor, groups: int) -> Tensor:
 def _wide(x: Tensor) -> Tensor:
     """[b, c] → [b, 1, 1, c], beside rows."""
     return x[:, None, None]
-
-
-def _flat(x: Tensor) -> Tensor:
-    """[b, 1, 1, c] → [b, c]."""
-    return x[:, 0, 0]

@@ -16,8 +16,9 @@ from rotogbml.encoders.norm import EPS
 _CACHE_BYTES = 2 << 20
 """A pass takes so much of a map at a time, one image at least: 18–29 % off the whole at once (docs/log.md)."""
 
+# Looked up once: on small maps that is worth some per cent.
 norm_backward = torch.ops.aten.native_batch_norm_backward.default
-"""Looked up once: on small maps that is worth some per cent."""
+threshold = torch.ops.aten.threshold_backward.default
 
 
 def to_rows(x: Tensor) -> Tensor:
@@ -33,6 +34,12 @@ def to_map(rows: Tensor) -> Tensor:
 def channels_last(x: Tensor) -> Tensor:
     """The same map in the layout that all kernels here are quick in."""
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def affine_relu(y: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, r: Tensor) -> Tensor:
+    """Return ReLU(γ x̂ + β), a map, of rows y [b, h, w, c]; mean and r are [c], or [b, 1, 1, c] of each image."""
+    scale = weight * r
+    return to_map(torch.addcmul(bias - mean * scale, y, scale).relu_())
 
 
 def groups(rows: Tensor) -> Iterator[slice]:

@@ -38,13 +38,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rotogbml.encoders.fused import fits
-from rotogbml.encoders.maps import groups, norm_backward, sums, to_map, to_rows
+from rotogbml.encoders.maps import groups, norm_backward, sums, threshold, to_map, to_rows
 from rotogbml.encoders.norm import EPS, Norm, NormPass
 
 _LARGE = 1 << 19
 """From so many numbers in a map on, fewer passes pay for more calls, as in ``fused.py``."""
 
-_threshold = torch.ops.aten.threshold_backward.default
 _leaky = torch.ops.aten.leaky_relu_backward.default
 
 
@@ -207,7 +206,7 @@ def _masked(g: Tensor, z: Tensor, slope: float) -> Tensor:
     """Return g where z > 0, elsewhere slope · g: as stock does at a tie at 0."""
     if slope == 1:
         return g
-    return _leaky(g, z, slope, True) if slope else _threshold(g, z, 0)
+    return _leaky(g, z, slope, True) if slope else threshold(g, z, 0)
 
 
 Along = Sequence[tuple[Tensor, Tensor]]
