@@ -244,6 +244,16 @@ def test_options_of_learners_and_of_one_row(planned: Callable[..., tuple[Plan, l
     assert [name for name, chosen in plan.settings.items() if "isi.rate" in chosen] == ["protonet"]
 
 
+def test_options_of_a_row_go_to_the_half_that_others_begin_with(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+    options = {"skd-gen0/method.batch_size": 4}
+    for methods in (("skd-gen0", "skd-gen1"), ("skd-gen1",)):
+        plan, _ = planned(targets=("cars",), methods=methods, options=options)
+        told = {name for name, chosen in plan.settings.items() if chosen.get("method.batch_size") == 4}
+        assert told == {"skd-gen0", "skd-gen0-half"} & set(plan.settings)
+    with pytest.raises(UsageError, match="'skd-gen0' is no row of this comparison"):
+        planned(targets=("cars",), methods=("protonet",), options=options)
+
+
 def test_learners_own_values_that_are_replaced_are_named(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
     rows = ["reptile", "rotogbml-reptile", "maml", "protonet"]
     assert replaced(planned(methods=rows)[0]) == []

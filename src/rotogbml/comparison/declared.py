@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rotogbml import method_presets
-from rotogbml.comparison.roster import ENTRIES, STARTS, Entry, chosen, does_not_go, entry_of
+from rotogbml.comparison.roster import ENTRIES, STARTS, Entry, chosen, does_not_go, entry_of, whole
 from rotogbml.config import RunConfig
 from rotogbml.errors import UsageError, did_you_mean
 from rotogbml.protocols.datasets import Suite, dataset_named, find
@@ -188,7 +188,10 @@ def _as_published(name: str, value: Any) -> bool:
 
 
 def _own(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options of some rows that are of this one: what names it last, so that it wins."""
+    """Return those of the options of some rows that are of this one: what names it last, so that it wins.
+
+    What names a row goes to the half of it too that another row begins with.
+    """
     method = "method.name" in entry.options
     own = {
         name: value
@@ -196,7 +199,8 @@ def _own(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
         if "/" not in name and (_as_published(name, value) if method else name.startswith("learner."))
     }
     named = (name.partition("/") for name in options)
-    return own | {option: options[f"{row}/{option}"] for row, _, option in named if option and row == entry.name}
+    row_of = whole(entry.name)
+    return own | {option: options[f"{row}/{option}"] for row, _, option in named if option and row == row_of}
 
 
 def _check_budget(budget: Rung) -> None:
@@ -215,9 +219,10 @@ def _check_budget(budget: Rung) -> None:
 def _check_used(asked: Asked, plan: Plan) -> None:
     """Refuse what was said for rows that are not among those chosen."""
     rows = [name for name in plan.settings if name not in plan.hidden]
+    told = {whole(name) for name in plan.settings}
     for name in asked.options:
         row, names_it, _ = name.partition("/")
-        if names_it and row not in rows:
+        if names_it and row not in told:
             raise UsageError(f"option '{name}': '{row}' is no row of this comparison{did_you_mean(row, ENTRIES)}")
     if asked.start is not None and not any("method.start" in options for options in plan.settings.values()):
         begins = ", ".join(method_presets.NEEDS_START)

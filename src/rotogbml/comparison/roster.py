@@ -135,8 +135,14 @@ ENTRIES: dict[str, Entry] = {
 }
 """Every row that there can be, by name, in the table's order."""
 
+
+def whole(name: str) -> str:
+    """Return the row whose half this is, or the name itself."""
+    return name.replace(HALF, "")
+
+
 STARTS: dict[str, Entry] = {
-    name: replace(ENTRIES[name.replace(HALF, "")], name=name, share=0.5)
+    name: replace(ENTRIES[whole(name)], name=name, share=0.5)
     for name in (f"baseline{HALF}", f"baseline{HALF}{SINGLE}", f"skd-gen0{HALF}", f"skd-gen0{HALF}{SINGLE}")
 }
 """What is trained for others alone."""
