@@ -223,7 +223,7 @@ def _check_used(asked: Asked, plan: Plan) -> None:
     for name in asked.options:
         row, names_it, _ = name.partition("/")
         if names_it and row not in told:
-            raise UsageError(f"option '{name}': '{row}' is no row of this comparison{did_you_mean(row, ENTRIES)}")
+            raise UsageError(f"option '{name}': '{row}' is no row of this comparison{did_you_mean(row, told)}")
     if asked.start is not None and not any("method.start" in options for options in plan.settings.values()):
         begins = ", ".join(method_presets.NEEDS_START)
         raise UsageError(f"--start {asked.start}: no row of --methods begins with weights of yours, as {begins} do")
