@@ -232,3 +232,8 @@ def test_published_numbers_stand_apart(made: Callable[..., Ledger]) -> None:
     assert [p.target for p in published_beside(strong, "random-frozen", 5)] == ["eurosat"]
     (maml,) = published_beside(strong, "maml", 5)
     assert "NOT COMPARABLE" not in maml.note("paper")
+    assert "Table II of the RotoGBML paper" in maml.note("paper")
+    theirs = replace(strong, protocol="closer-look", targets=("cub",))
+    order = {row: published_beside(theirs, row, 5)[0] for row in ("maml", "baseline", "matchingnet", "baseline++")}
+    assert sorted(order, key=lambda row: -order[row].mean) == ["baseline", "baseline++", "matchingnet", "maml"]
+    assert "RotoGBML" not in order["maml"].note("paper")

@@ -22,6 +22,7 @@ class Published:
     """One number of a published table; accuracies are 0 … 1."""
 
     table: str
+    """And whose it is."""
     target: str
     row: str
     k_shot: int
@@ -34,14 +35,14 @@ class Published:
     def note(self, suite: str) -> str:
         """Return where it comes from, as a line below a table; on stand-ins that it does not compare."""
         stand_in = "NOT COMPARABLE, here are stand-ins; " if suite == "core" else ""
-        return f"{stand_in}{self.table} of the RotoGBML paper: {self.source}; pipeline: {self.pipeline}"
+        return f"{stand_in}{self.table}: {self.source}; pipeline: {self.pipeline}"
 
 
 def published_beside(plan: Plan, setting: str, k_shot: int, n_way: int = N_WAY) -> list[Published]:
     """Return the published numbers of a row, in the order of the plan's targets.
 
-    Protocol, target, ways and shots agree. Table I trains on one dataset as ``weak`` does; no row on one source has
-    any.
+    Protocol, target, ways and shots agree. The paper's Table I trains on one dataset as ``weak`` does; no row on
+    one source has any.
     """
     if n_way != N_WAY:
         return []
@@ -55,7 +56,7 @@ def _all(protocol: str) -> tuple[Published, ...]:
     tree = yaml.safe_load(text)
     return tuple(
         Published(
-            table=row["table"],
+            table=tree["tables"][row["table"]],
             target=row["target"],
             row=row["row"],
             k_shot=row["k_shot"],
