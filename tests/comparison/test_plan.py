@@ -244,12 +244,22 @@ def test_options_of_learners_and_of_one_row(planned: Callable[..., tuple[Plan, l
     assert [name for name, chosen in plan.settings.items() if "isi.rate" in chosen] == ["protonet"]
 
 
-def test_options_of_a_row_go_to_the_half_that_others_begin_with(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
+def test_options_of_a_row_go_to_the_run_that_others_begin_with(planned: Callable[..., tuple[Plan, list[str]]]) -> None:
     options = {"skd-gen0/method.batch_size": 4}
-    for methods in (("skd-gen0", "skd-gen1"), ("skd-gen1",)):
+    for methods, told in (
+        (("skd-gen0", "skd-gen1"), {"skd-gen0", "skd-gen0-half"}),
+        (("skd-gen1",), {"skd-gen0-half"}),
+    ):
         plan, _ = planned(targets=("cars",), methods=methods, options=options)
-        told = {name for name, chosen in plan.settings.items() if chosen.get("method.batch_size") == 4}
-        assert told == {"skd-gen0", "skd-gen0-half"} & set(plan.settings)
+        assert {name for name, chosen in plan.settings.items() if chosen.get("method.batch_size") == 4} == told
+    plan, _ = planned(targets=("cars",), methods=("finetune",), options={"baseline/method.batch_size": 4})
+    assert plan.settings["baseline"]["method.batch_size"] == 4
+    with pytest.raises(
+        UsageError, match=r"skd-gen1 begins with a run of skd-gen0, whose encoder\.width is 8, and its own"
+    ):
+        planned(targets=("cars",), methods=("skd-gen1",), options={"skd-gen0/encoder.width": 8})
+    alike = {"skd-gen0/encoder.width": 8, "skd-gen1/encoder.width": 8}
+    planned(targets=("cars",), methods=("skd-gen1",), options=alike)
     with pytest.raises(UsageError, match="'skd-gen0' is no row of this comparison"):
         planned(targets=("cars",), methods=("protonet",), options=options)
 

@@ -102,6 +102,7 @@ def comparison_plan(asked: Asked, sources: list[str], found: Mapping[str, Packed
             images[name] = images_of(configuration(plan, _work(plan, replace(first, setting=name), sources)))
     plan = replace(plan, images=images)
     _check_shares(plan)
+    _check_encoders(plan)
     check(plan)
     return plan, left_out
 
@@ -190,7 +191,7 @@ def _as_published(name: str, value: Any) -> bool:
 def _own(entry: Entry, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those of the options of some rows that are of this one: what names it last, so that it wins.
 
-    What names a row goes to the half of it too that another row begins with.
+    What names a row goes to the run of it too that another row begins with, a half or a whole one.
     """
     method = "method.name" in entry.options
     own = {
@@ -244,6 +245,19 @@ def _check_shares(plan: Plan) -> None:
                 f"{name} shares the budget with the run that it begins with, and a step has no half: give "
                 f"--{budget.budget.unit} {least} or more"
             )
+
+
+def _check_encoders(plan: Plan) -> None:
+    """Refuse a row whose encoder is not that of the run it begins with: its weights would not fit."""
+    for name, start in plan.starts.items():
+        mine, its = ({**plan.options, **plan.settings[one]} for one in (name, start))
+        for option in ("encoder.name", "encoder.width", "readings.size"):
+            if mine.get(option) != its.get(option):
+                given, own = (settings.get(option, "the default") for settings in (its, mine))
+                raise UsageError(
+                    f"{name} begins with a run of {whole(start)}, whose {option} is {given}, and its own is {own}: "
+                    "give both the same"
+                )
 
 
 def _single(asked: Asked, always: Sequence[str]) -> str | None:

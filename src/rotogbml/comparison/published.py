@@ -10,7 +10,11 @@ import yaml
 
 from rotogbml.studies.plan import Plan
 
-_ROWS = {"random": ("random-frozen", "random-finetuned"), "metaoptnet": ("metaoptnet", "metaoptnet-svm")}
+_ROWS = {
+    "random": ("random-frozen", "random-finetuned"),
+    "metaoptnet": ("metaoptnet", "metaoptnet-svm"),
+    "relationnet of either loss": ("relationnet", "relationnet-softmax"),
+}
 """Rows of a published table that are several of ours: it does not say which."""
 
 N_WAY = 5
@@ -22,7 +26,7 @@ class Published:
     """One number of a published table; accuracies are 0 … 1."""
 
     table: str
-    """And whose it is."""
+    """Which, and of what paper or record."""
     target: str
     row: str
     k_shot: int
