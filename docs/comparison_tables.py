@@ -84,7 +84,8 @@ def _line(ledger: Ledger, k_shot: int, choice: Choice) -> str:
 def _where(ledger: Ledger) -> str:
     """Return what a comparison was measured on, and how long its rows were trained."""
     plan = ledger.plan
-    return f"{', '.join(plan.targets)}; {plan.options.get('encoder.name', 'conv4')}; {plan.rungs[0].budget}"
+    norm = f", norm {plan.options['encoder.norm']}" if "encoder.norm" in plan.options else ""
+    return f"{', '.join(plan.targets)}; {plan.options.get('encoder.name', 'conv4')}{norm}; {plan.rungs[0].budget}"
 
 
 if __name__ == "__main__":

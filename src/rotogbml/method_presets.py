@@ -74,7 +74,9 @@ OPTIONS: dict[str, Option] = {
 }
 """Options that only some methods have."""
 
-OWN: dict[str, dict[str, Own]] = {}
+OWN: dict[str, dict[str, Own]] = {
+    "skd-gen1": {"outer.meta_lr": Own(2e-5, "A fiftieth of GEN0's, as in SKD's run.sh: 1e-3 after 0.05 (SGD there).")},
+}
 """A method's own value of an option that all have."""
 
 NORM = Own("group", "Each image by itself: no query depends on another; ProtoNet learns far quicker than by support.")

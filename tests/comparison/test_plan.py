@@ -277,6 +277,10 @@ def test_learners_own_values_that_are_replaced_are_named(planned: Callable[..., 
         for name, value in (("outer.meta_lr", 1.0), ("learner.inner_steps", 8))
     }
     assert replaced(planned(methods=rows, options={**common, **kept})[0]) == []
+    student = {"outer.meta_lr": 0.003}
+    (line,) = replaced(planned(methods=("skd-gen1",), options=student)[0])
+    assert "SKD-GEN1 outer.meta_lr 0.003 for 2e-05" in line
+    assert replaced(planned(methods=("skd-gen1",))[0]) == []
 
 
 def test_as_published_is_of_methods_and_learners_keep_their_norm(
