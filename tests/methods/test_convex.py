@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -106,6 +107,33 @@ def test_the_svms_dual_is_what_projected_gradient_finds(s: int, n: int, scale: f
             break
         before, theta = after, faster
     torch.testing.assert_close(found.alpha, before, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("s", "n", "scale", "seed"), [(6, 3, 1.0, 0), (10, 5, 0.1, 1), (15, 5, 1.0, 2), (5, 5, 10.0, 3)]
+)
+def test_the_svms_dual_is_what_a_generic_solver_finds(s: int, n: int, scale: float, seed: int) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    x, y, _ = support(s, n, 8, seed, scale)
+    K, hot = (x @ x.T).numpy(), F.one_hot(y, n).double().numpy()
+    Q = K + np.eye(s)
+
+    def dual_objective(a: np.ndarray) -> tuple[float, np.ndarray]:
+        a = a.reshape(s, n)
+        return float(((0.5 * Q @ a - hot) * a).sum()), (Q @ a - hot).ravel()
+
+    solved = optimize.minimize(
+        dual_objective,
+        np.zeros(s * n),
+        jac=True,
+        method="SLSQP",
+        bounds=[(None, most) for most in 0.1 * hot.ravel()],
+        constraints=optimize.LinearConstraint(np.kron(np.eye(s), np.ones(n)), 0, 0),  # every image's row sums to 0
+        options={"ftol": 1e-15, "maxiter": 1000},
+    )
+    found = svm.solve(torch.from_numpy(K), torch.from_numpy(hot)).alpha.numpy()
+    assert abs(dual_objective(found.ravel())[0] - solved.fun) < 1e-9
+    np.testing.assert_allclose(found, solved.x.reshape(s, n), rtol=0, atol=1e-6)
 
 
 def test_a_dual_that_is_cut_short_says_its_gap(create: Create, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
