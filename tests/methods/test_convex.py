@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import optimize
 from torch import Tensor
 
 from rotogbml.methods import svm
@@ -76,6 +77,12 @@ def test_gradients_by_finite_differences(create: Create, name: str, options: dic
     assert torch.autograd.gradcheck(loss, (x.requires_grad_(), q.requires_grad_(), *phi), eps=1e-6, atol=1e-7)
 
 
+OF_MANY_SCALES = pytest.mark.parametrize(
+    ("s", "n", "scale", "seed"), [(6, 3, 1.0, 0), (10, 5, 0.1, 1), (15, 5, 1.0, 2), (5, 5, 10.0, 3)]
+)
+"""Supports of s images of n classes, on which the support vector machine's dual is solved otherwise too."""
+
+
 def projected(v: Tensor, most: Tensor) -> Tensor:
     """Return the nearest point to each row with sum 0 and no number above ``most``, by bisection."""
     low, high = v.min(1).values - 1, (v - most).max(1).values + v.abs().max() + 1
@@ -86,9 +93,7 @@ def projected(v: Tensor, most: Tensor) -> Tensor:
     return torch.minimum(v - middle[:, None], most)
 
 
-@pytest.mark.parametrize(
-    ("s", "n", "scale", "seed"), [(6, 3, 1.0, 0), (10, 5, 0.1, 1), (15, 5, 1.0, 2), (5, 5, 10.0, 3)]
-)
+@OF_MANY_SCALES
 def test_the_svms_dual_is_what_projected_gradient_finds(s: int, n: int, scale: float, seed: int) -> None:
     x, y, _ = support(s, n, 8, seed, scale)
     K, hot = x @ x.T, F.one_hot(y, n).double()
@@ -109,11 +114,8 @@ def test_the_svms_dual_is_what_projected_gradient_finds(s: int, n: int, scale: f
     torch.testing.assert_close(found.alpha, before, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize(
-    ("s", "n", "scale", "seed"), [(6, 3, 1.0, 0), (10, 5, 0.1, 1), (15, 5, 1.0, 2), (5, 5, 10.0, 3)]
-)
+@OF_MANY_SCALES
 def test_the_svms_dual_is_what_a_generic_solver_finds(s: int, n: int, scale: float, seed: int) -> None:
-    optimize = pytest.importorskip("scipy.optimize")
     x, y, _ = support(s, n, 8, seed, scale)
     K, hot = (x @ x.T).numpy(), F.one_hot(y, n).double().numpy()
     Q = K + np.eye(s)
