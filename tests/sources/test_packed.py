@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import pickle
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -51,6 +54,24 @@ class TestRoundTrip:
         assert source.digest == hashlib.sha256(images.tobytes()).hexdigest()
         np.testing.assert_allclose(source.mean, (images / 255).mean((0, 1, 2)), atol=1e-12)
         np.testing.assert_allclose(source.std, (images / 255).std((0, 1, 2)), atol=1e-12)
+
+    def test_it_opens_in_several_threads_at_once(self, tmp_path, images):
+        """Of CPython 3.11's ``ast``, by which numpy reads headers, a thread that lets another in fails (gh-106905)."""
+        write(tmp_path / "s", images)
+
+        def let_another_in(*_):
+            time.sleep(0)
+
+        before = gc.get_threshold()
+        gc.callbacks.append(let_another_in)
+        gc.set_threshold(5)  # collect in the middle of everything
+        try:
+            with ThreadPoolExecutor(4) as pool:
+                opened = list(pool.map(open_source, [tmp_path / "s"] * 800))
+        finally:
+            gc.set_threshold(*before)
+            gc.callbacks.remove(let_another_in)
+        assert {source.digest for source in opened} == {hashlib.sha256(images.tobytes()).hexdigest()}
 
     def test_splits_that_are_missing_are_empty_and_all_is_all(self, tmp_path, images):
         source = write(tmp_path / "s", images)

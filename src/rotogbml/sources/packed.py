@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,8 @@ VERSION = 1
 SPLITS = ("train", "val", "test")
 IMAGES_FILE = "images.npy"
 SOURCE_FILE = "source.json"
+
+_ONE_HEADER_AT_A_TIME = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +215,10 @@ def _numbered(names: Any) -> np.ndarray | None:
 
 def _map_images(file: Path) -> np.ndarray:
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        # numpy reads a header by ``ast``, which fails at random in two threads at once before CPython 3.11.8 and
+        # 3.12.2 (gh-106905: "AST constructor recursion depth mismatch").
+        with _ONE_HEADER_AT_A_TIME:
+            return np.load(file, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise UsageError(f"{file} is missing: pack the source again") from None
     except (OSError, ValueError, EOFError) as error:
