@@ -280,6 +280,8 @@ def test_learners_own_values_that_are_replaced_are_named(planned: Callable[..., 
     student = {"outer.meta_lr": 0.003}
     (line,) = replaced(planned(methods=("skd-gen1",), options=student)[0])
     assert "SKD-GEN1 outer.meta_lr 0.003 for 2e-05" in line
+    (line,) = replaced(planned(methods=("skd-gen1-single",), options=student)[0])
+    assert "SKD-GEN1 (one source) outer.meta_lr 0.003" in line
     assert replaced(planned(methods=("skd-gen1",))[0]) == []
 
 

@@ -206,8 +206,7 @@ def _below(plan: Plan, part: Part, notes: _Notes) -> list[str]:
     there = {row.name for row in rows}
     absent = [entry_of(name) for name in plan.settings if name not in plan.hidden and name not in there]
     if absent:
-        said = ", ".join(entry.label + (" on one source" if entry.single else "") for entry in absent)
-        lines.append(f"Not begun: {said}.")
+        lines.append(f"Not begun: {', '.join(entry.short for entry in absent)}.")
     lines += [*_departures(rows), *replaced(plan)]
     if notes.letters:
         lines.append(
@@ -222,7 +221,7 @@ def _departures(rows: Sequence[CompareRow]) -> list[str]:
     """Return where rows are not as their protocol says: what most share, then by name what others say."""
     by: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
-        by.setdefault(row.study.departs, []).append(row.label)
+        by.setdefault(row.study.departs, []).append(row.short)
     parts = sorted(by.items(), key=lambda one: -len(one[1]))
     said = ["; ".join(departs) or "as the protocol says" for departs, _ in parts]
     if said in ([], ["as the protocol says"]):

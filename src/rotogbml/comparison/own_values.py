@@ -24,5 +24,5 @@ def replaced(plan: Plan) -> list[str]:
             if given.get(option) is not None and given[option] != its.value
         ]
         if others:
-            said.append(f"{entry_of(name).label} {', '.join(others)}")
+            said.append(f"{entry_of(name).short} {', '.join(others)}")
     return [f"Not as their own codes have it: {'; '.join(said)} (NAME/OPTION is of one row)."] if said else []

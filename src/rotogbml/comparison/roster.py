@@ -53,6 +53,11 @@ class Entry:
     single: bool = False
     pixels: bool = False
 
+    @property
+    def short(self) -> str:
+        """The label, with what tells it from the same method on all sources."""
+        return f"{self.label} (one source)" if self.single else self.label
+
 
 def _method(name: str, block: str, **more: Any) -> Entry:
     return Entry(name, block, method_presets.SPELT[name], {"method.name": name}, **more)

@@ -57,8 +57,7 @@ class CompareRow:
     @property
     def short(self) -> str:
         """Its name, with what tells it from the same method on all sources; what it begins with is left out."""
-        entry = entry_of(self.name)
-        return f"{entry.label} (one source)" if entry.single else entry.label
+        return entry_of(self.name).short
 
 
 def compare_rows(ledger: Ledger, k_shot: int) -> list[CompareRow]:
