@@ -66,8 +66,15 @@ class Ledger:
 
     @property
     def seconds(self) -> float:
-        """What all that is done took, of one core each."""
-        return sum(outcome["seconds"] for outcome in self.done.values())
+        """What all that is done took, of one core each; at the least where runs were gone on with.
+
+        An outcome tells the seconds of the process that wrote it. Where that process went on with a run, what others
+        had trained of it by then counts too: those that were killed, and those of a shorter budget.
+        """
+        runs: dict[Cell, list[Outcome]] = {}
+        for (cell, _), outcome in self.done.items():
+            runs.setdefault(self.plan.trainer(cell), []).append(outcome)
+        return sum(outcome["seconds"] for outcome in self.done.values()) + sum(map(_of_others, runs.values()))
 
     def lacks(self, cells: Iterable[Cell], budget: Budget) -> list[Cell]:
         """Return the cells that are not done, in their order."""
@@ -83,6 +90,16 @@ def budget_of(outcome: Outcome) -> Budget:
     """Return how long it was to be trained."""
     amount, unit = outcome.get("budget", (outcome["steps"], "steps"))
     return Budget(amount, unit)
+
+
+def _of_others(outcomes: Iterable[Outcome]) -> float:
+    """Return the seconds of a run's training that no process of its outcomes can have done: each had its own alone."""
+    trained = [(outcome.get("cost", {}).get("training_seconds", 0.0), outcome["seconds"]) for outcome in outcomes]
+    others, until = 0.0, 0.0
+    for begun, ended in sorted((max(0.0, end - own), end) for end, own in trained):
+        others += max(0.0, begun - until)
+        until = max(until, ended)
+    return others
 
 
 def read_lines(path: Path) -> list[Outcome]:
