@@ -74,7 +74,7 @@ class Ledger:
         runs: dict[Cell, list[Outcome]] = {}
         for (cell, _), outcome in self.done.items():
             runs.setdefault(self.plan.trainer(cell), []).append(outcome)
-        return sum(outcome["seconds"] for outcome in self.done.values()) + sum(map(_of_others, runs.values()))
+        return sum(map(_seconds_of_run, runs.values()))
 
     def lacks(self, cells: Iterable[Cell], budget: Budget) -> list[Cell]:
         """Return the cells that are not done, in their order."""
@@ -92,14 +92,14 @@ def budget_of(outcome: Outcome) -> Budget:
     return Budget(amount, unit)
 
 
-def _of_others(outcomes: Iterable[Outcome]) -> float:
-    """Return the seconds of a run's training that no process of its outcomes can have done: each had its own alone."""
-    trained = [(outcome.get("cost", {}).get("training_seconds", 0.0), outcome["seconds"]) for outcome in outcomes]
-    others, until = 0.0, 0.0
-    for begun, ended in sorted((max(0.0, end - own), end) for end, own in trained):
-        others += max(0.0, begun - until)
+def _seconds_of_run(outcomes: Iterable[Outcome]) -> float:
+    """Return the seconds of a run's outcomes, and of the training that no process of theirs can have done."""
+    told = [(outcome.get("cost", {}).get("training_seconds", 0.0), outcome["seconds"]) for outcome in outcomes]
+    total, until = sum(own for _, own in told), 0.0
+    for begun, ended in sorted((max(0.0, end - own), end) for end, own in told):
+        total += max(0.0, begun - until)
         until = max(until, ended)
-    return others
+    return total
 
 
 def read_lines(path: Path) -> list[Outcome]:
