@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from benchmarks.compared import projected
 from scipy import optimize
 from torch import Tensor
 
@@ -81,16 +82,6 @@ OF_MANY_SCALES = pytest.mark.parametrize(
     ("s", "n", "scale", "seed"), [(6, 3, 1.0, 0), (10, 5, 0.1, 1), (15, 5, 1.0, 2), (5, 5, 10.0, 3)]
 )
 """Supports of s images of n classes, on which the support vector machine's dual is solved otherwise too."""
-
-
-def projected(v: Tensor, most: Tensor) -> Tensor:
-    """Return the nearest point to each row with sum 0 and no number above ``most``, by bisection."""
-    low, high = v.min(1).values - 1, (v - most).max(1).values + v.abs().max() + 1
-    for _ in range(200):
-        middle = (low + high) / 2
-        total = torch.minimum(v - middle[:, None], most).sum(1)
-        low, high = torch.where(total > 0, middle, low), torch.where(total > 0, high, middle)
-    return torch.minimum(v - middle[:, None], most)
 
 
 @OF_MANY_SCALES
